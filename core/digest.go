@@ -1,0 +1,137 @@
+package core
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// digester builds one SHA-256 over tagged, fixed-width or length-prefixed
+// fields, so that no two different values share an encoding.
+type digester struct{ b []byte }
+
+func newDigest(tag string) *digester {
+	d := &digester{make([]byte, 0, 256)}
+	return d.text(tag)
+}
+
+func (d *digester) u32(v uint32) *digester {
+	d.b = binary.BigEndian.AppendUint32(d.b, v)
+	return d
+}
+
+func (d *digester) u64(v uint64) *digester {
+	d.b = binary.BigEndian.AppendUint64(d.b, v)
+	return d
+}
+
+func (d *digester) bytes(v []byte) *digester {
+	d.b = append(d.b, v...)
+	return d
+}
+
+func (d *digester) hash(v Hash) *digester { return d.bytes(v[:]) }
+
+func (d *digester) address(v Address) *digester { return d.bytes(v[:]) }
+
+func (d *digester) text(v string) *digester { return d.u32(uint32(len(v))).bytes([]byte(v)) }
+
+func (d *digester) amount(v Amount) *digester { b := v.Bytes32(); return d.bytes(b[:]) }
+
+func (d *digester) sum() Hash { return sha256.Sum256(d.b) }
+
+// HashTokens commits to a token sequence and its length.
+func HashTokens(ids []Token) Hash {
+	d := newDigest("koinon/tokens/1").u32(uint32(len(ids)))
+	for _, t := range ids {
+		d.u32(uint32(t))
+	}
+	return d.sum()
+}
+
+// TokenChain extends a hash chain over output tokens by ids. The chain of no
+// tokens is the zero hash; each step is SHA-256(previous || big-endian id).
+func TokenChain(h Hash, ids []Token) Hash {
+	var b [36]byte
+	for _, t := range ids {
+		copy(b[:], h[:])
+		binary.BigEndian.PutUint32(b[32:], uint32(t))
+		h = sha256.Sum256(b[:])
+	}
+	return h
+}
+
+// Digest commits to the sampler.
+func (s Sampler) Digest() Hash {
+	d := newDigest("koinon/sampler/1").u32(s.Temperature).u32(s.TopK).u32(s.TopP).u32(s.MinP).u32(s.MaxTokens)
+	d.u32(uint32(len(s.Stop)))
+	for _, t := range s.Stop {
+		d.text(t)
+	}
+	if s.IgnoreEOS {
+		return d.u32(1).sum()
+	}
+	return d.u32(0).sum()
+}
+
+// Digest is what the consumer signs. It covers the input by its hash and the
+// resumed progress by its token chain.
+func (r *Request) Digest() Hash {
+	d := newDigest("koinon/request/1").u64(r.ChainID).hash(r.ID).hash(r.Model).u32(r.Semantics).
+		address(r.Provider).hash(r.Channel).hash(HashTokens(r.Input)).u32(r.Prompt).hash(r.Sampler.Digest())
+	if r.UserSeed != nil {
+		d.u32(1).u64(*r.UserSeed)
+	} else {
+		d.u32(0).u64(0)
+	}
+	d.hash(r.NonceCommit).amount(r.PriceIn).amount(r.PriceOut).u64(uint64(r.Expiry))
+	if r.Resume != nil {
+		d.u32(1).hash(r.Resume.Digest(r.ChainID))
+	} else {
+		d.u32(0).hash(Hash{})
+	}
+	return d.sum()
+}
+
+// Digest is what the provider signs with each chunk, on the given chain.
+func (p *Progress) Digest(chainID uint64) Hash {
+	return newDigest("koinon/progress/1").u64(chainID).hash(p.ID).address(p.Provider).u32(p.Count).hash(p.Tokens).sum()
+}
+
+// Digest is what the provider signs, and the receipt's id.
+func (r *Receipt) Digest() ReceiptID {
+	return newDigest("koinon/receipt/1").u64(r.ChainID).u32(r.Semantics).hash(r.Model).hash(r.Request).hash(r.RequestHash).
+		address(r.Provider).hash(r.Channel).hash(r.InputHash).hash(r.OutputHash).hash(r.Sampler).hash(r.Seed).
+		u32(r.Input).u32(r.Output).u32(r.Billed).text(string(r.Finish)).hash(r.BoundaryRoot).
+		amount(r.PriceIn).amount(r.PriceOut).u64(uint64(r.Issued)).u64(uint64(r.Expiry)).sum()
+}
+
+// VRFInput is the message under the provider's VRF: the request and the
+// consumer's commitment, both fixed before the provider answers.
+func (r *Request) VRFInput() []byte {
+	d := newDigest("koinon/vrf/1").u64(r.ChainID).hash(r.ID).hash(r.NonceCommit)
+	return d.b
+}
+
+// DeriveSeed computes the sampler's seed from the consumer's nonce and the
+// provider's VRF output, neither of which either side could choose alone. With
+// a UserSeed the seed depends on that number alone.
+func (r *Request) DeriveSeed(nonce Hash, vrfOutput []byte) Seed {
+	if r.UserSeed != nil {
+		return Seed(newDigest("koinon/seed/user/1").u64(*r.UserSeed).sum())
+	}
+	return Seed(newDigest("koinon/seed/1").u64(r.ChainID).hash(r.ID).hash(nonce).bytes(vrfOutput).sum())
+}
+
+// Commitment hides the seed in a receipt.
+func (s Seed) Commitment() Hash { return newDigest("koinon/seed-commitment/1").bytes(s[:]).sum() }
+
+// Salt is the key of the boundary salts of one request: known to both sides,
+// useless to anyone who does not hold the seed and the request.
+func (r *Request) Salt(s Seed) Hash {
+	return newDigest("koinon/salt/1").hash(r.ID).hash(r.NonceCommit).bytes(s[:]).sum()
+}
+
+// BoundarySalt is the salt of the leaf of token t at layer boundary l.
+func BoundarySalt(key Hash, t, l uint32) Hash {
+	return newDigest("koinon/boundary-salt/1").hash(key).u32(t).u32(l).sum()
+}

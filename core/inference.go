@@ -1,0 +1,170 @@
+package core
+
+// Token is an index into a model's vocabulary; never negative.
+type Token int32
+
+// SemanticsV1 is version 1 of the canonical numerics (spec/numerics.md): the
+// rules that make an answer a function of its inputs on every machine.
+const SemanticsV1 uint32 = 1
+
+// Sampler says how tokens are drawn. All numbers are fixed point so that equal
+// samplers have equal bytes. The order of application is: top-k, min-p, top-p,
+// temperature, Gumbel-max (spec/sampling.md).
+type Sampler struct {
+	// Temperature in millionths; 0 is greedy, 1_000_000 is 1.0. At most 2_000_000.
+	Temperature uint32 `json:"temperature_micro"`
+	// TopK keeps the k likeliest tokens; 0 keeps all.
+	TopK uint32 `json:"top_k"`
+	// TopP in millionths; 0 or 1_000_000 keeps all.
+	TopP uint32 `json:"top_p_micro"`
+	// MinP in millionths of the likeliest token's probability; 0 keeps all.
+	MinP uint32 `json:"min_p_micro"`
+	// MaxTokens bounds the answer, counting tokens of a stop string; at least 1.
+	MaxTokens uint32 `json:"max_tokens"`
+	// Stop ends the answer when the decoded text contains one of the strings.
+	Stop []string `json:"stop,omitempty"`
+	// IgnoreEOS continues past the model's end tokens, for benchmarks.
+	IgnoreEOS bool `json:"ignore_eos,omitempty"`
+}
+
+// Seed drives the sampler's noise: Gumbel(PRF(seed, position, token)).
+type Seed [32]byte
+
+// FinishReason says why an answer ended, in OpenAI's words.
+type FinishReason string
+
+// Reasons. FinishCancelled never reaches an API client: it marks a receipt of
+// an answer that the consumer broke off.
+const (
+	FinishStop      FinishReason = "stop"      // an end token or a stop string
+	FinishLength    FinishReason = "length"    // MaxTokens or the context is full
+	FinishCancelled FinishReason = "cancelled" // the consumer went away
+)
+
+// Request is the consumer's order for one answer. The consumer signs its
+// digest with the channel's voucher signer; input is committed as token ids,
+// so that no prompt can be added on the way (spec/receipt.md).
+type Request struct {
+	ChainID   uint64    `json:"chain_id"` // EVM chain id
+	ID        RequestID `json:"id"`
+	Model     ModelID   `json:"model"`
+	Semantics uint32    `json:"semantics"`
+	Provider  Address   `json:"provider"`
+	Channel   ChannelID `json:"channel"`
+	Input     []Token   `json:"input"`
+	// Prompt is how many leading input tokens are the consumer's prompt and are
+	// billed. The rest was delivered and paid on another provider, and Resume
+	// proves it.
+	Prompt  uint32  `json:"prompt"`
+	Sampler Sampler `json:"sampler"`
+	// UserSeed, when set, makes the answer reproducible by choice of the
+	// consumer, who thereby waives the provider's VRF (OpenAI's `seed`).
+	UserSeed *uint64 `json:"user_seed,omitempty"`
+	// NonceCommit is SHA-256 of the consumer's nonce, revealed after the
+	// provider committed itself by its VRF.
+	NonceCommit Hash   `json:"nonce_commit"`
+	PriceIn     Amount `json:"price_in"`  // akoin per input token
+	PriceOut    Amount `json:"price_out"` // akoin per output token
+	Expiry      int64  `json:"expiry"`    // Unix seconds; refused afterwards
+	// Resume is the last chunk that the failed provider signed, or nil.
+	Resume *Progress `json:"resume,omitempty"`
+}
+
+// SignedRequest is a request with the voucher signer's signature.
+type SignedRequest struct {
+	Request
+	Signature Signature `json:"signature"`
+}
+
+// Progress is a provider's signed statement that it had delivered the tokens
+// whose chain hash is Tokens for request ID.
+type Progress struct {
+	ID        RequestID `json:"id"`
+	Provider  Address   `json:"provider"`
+	Count     uint32    `json:"count"`  // output tokens so far
+	Tokens    Hash      `json:"tokens"` // see TokenChain
+	Signature Signature `json:"signature"`
+}
+
+// Chunk is a run of output tokens, signed cumulatively: a consumer left in the
+// lurch can prove what it was given.
+type Chunk struct {
+	Tokens   []Token  `json:"tokens"`
+	Progress Progress `json:"progress"`
+	// Due is the cumulative amount of this request's output so far; the
+	// consumer's next voucher must cover it. The prompt is due at the end.
+	Due Amount `json:"due"`
+}
+
+// Usage counts what was billed.
+type Usage struct {
+	Input  uint32 `json:"input"`  // billed prompt tokens
+	Output uint32 `json:"output"` // delivered output tokens
+	Cached uint32 `json:"cached"` // prompt tokens served from the KV cache (information)
+}
+
+// Cost returns in*Input + out*Output.
+func (u Usage) Cost(in, out Amount) Amount {
+	return in.Mul(uint64(u.Input)).Add(out.Mul(uint64(u.Output)))
+}
+
+// Receipt is the provider's signed commitment to one answer (spec/receipt.md).
+type Receipt struct {
+	ChainID      uint64       `json:"chain_id"`
+	Semantics    uint32       `json:"semantics"`
+	Model        ModelID      `json:"model"`
+	Request      RequestID    `json:"request"`
+	RequestHash  Hash         `json:"request_hash"` // the digest the consumer signed
+	Provider     Address      `json:"provider"`
+	Channel      ChannelID    `json:"channel"`
+	InputHash    Hash         `json:"input_hash"`  // HashTokens(input)
+	OutputHash   Hash         `json:"output_hash"` // HashTokens(output)
+	Sampler      Hash         `json:"sampler"`     // Sampler.Digest
+	Seed         Hash         `json:"seed"`        // SHA-256 of the seed
+	Input        uint32       `json:"n_in"`
+	Output       uint32       `json:"n_out"`
+	Billed       uint32       `json:"billed_in"`
+	Finish       FinishReason `json:"finish"`
+	BoundaryRoot Hash         `json:"boundary_root"`
+	PriceIn      Amount       `json:"price_in"`
+	PriceOut     Amount       `json:"price_out"`
+	Issued       int64        `json:"issued"` // Unix seconds
+	Expiry       int64        `json:"expiry"` // after which it can no longer be challenged
+}
+
+// ID is the receipt's name: the digest that the provider signed.
+type ReceiptID = Hash
+
+// SignedReceipt is a receipt with the provider's signature.
+type SignedReceipt struct {
+	Receipt
+	Signature Signature `json:"signature"`
+}
+
+// Evidence is everything that re-executing an answer needs besides the model:
+// what both sides store and what `koinon verify` reads.
+type Evidence struct {
+	Version int           `json:"version"` // 1
+	Receipt SignedReceipt `json:"receipt"`
+	Request SignedRequest `json:"request"`
+	Nonce   Hash          `json:"nonce"`   // opens Request.NonceCommit
+	VRF     Bytes         `json:"vrf"`     // proof, empty with a UserSeed
+	VRFKey  Bytes         `json:"vrf_key"` // the provider's ed25519 key
+	Output  []Token       `json:"output"`  // output token ids
+	// Boundaries are the leaves under Receipt.BoundaryRoot, [token][layer] flat,
+	// where they were kept (they are derivable, and name the layer that differs).
+	Boundaries []Hash `json:"boundaries,omitempty"`
+	ModelName  string `json:"model_name,omitempty"` // for people
+}
+
+// ModelInfo describes a model that an engine has open.
+type ModelInfo struct {
+	ID            ModelID `json:"id"`
+	Name          string  `json:"name"`
+	Architecture  string  `json:"architecture"`
+	Parameters    uint64  `json:"parameters"`
+	ContextLength int     `json:"context_length"`
+	Vocabulary    int     `json:"vocabulary"`
+	Layers        int     `json:"layers"`
+	Semantics     uint32  `json:"semantics"`
+}
