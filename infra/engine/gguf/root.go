@@ -1,0 +1,207 @@
+package gguf
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/core/merkle"
+)
+
+// Positions of the leaves that come before the weights (spec/model.md).
+const (
+	LeafSemantics = iota // the semantics version
+	LeafTokenizer        // TokenizerHash
+	LeafMetadata         // all other metadata
+	LeafIndex            // the tensor index
+	LeafWeights          // the first weight leaf
+)
+
+// leafCols is the width of a weight leaf; its height depends on the type.
+const leafCols = 256
+
+// leafRows is how many rows of a type make a weight leaf, so that it is 16 KiB
+// of elements (9 KiB for Q4_0, which is tiled like Q8_0).
+func leafRows(t Type) int {
+	switch t {
+	case F32:
+		return 16
+	case F16:
+		return 32
+	}
+	return 64
+}
+
+// Root computes the model root: the model's name on the network. It reads the
+// whole file once.
+func Root(f *File) (core.ModelID, error) {
+	leaves, err := Leaves(f)
+	if err != nil {
+		return core.ModelID{}, err
+	}
+	return merkle.Root(leaves), nil
+}
+
+// Leaves returns the leaf hashes under the model root, for proofs.
+func Leaves(f *File) ([]core.Hash, error) {
+	tensors := canonicalOrder(f.Tensors)
+	var stripes []stripe
+	next := LeafWeights
+	for _, t := range tensors {
+		if !t.Type.Usable() {
+			return nil, unusable(t)
+		}
+		height, across := leafRows(t.Type), (t.Cols()+leafCols-1)/leafCols
+		for row := 0; row < t.Rows(); row += height {
+			stripes = append(stripes, stripe{t, row, min(height, t.Rows()-row), next})
+			next += across
+		}
+	}
+	leaves := make([]core.Hash, next)
+	leaves[LeafSemantics] = tagged("koinon/semantics/1", binary.BigEndian.AppendUint32(nil, core.SemanticsV1))
+	leaves[LeafTokenizer] = TokenizerHash(f.Metadata)
+	leaves[LeafMetadata] = tagged("koinon/metadata/1", appendMetadata(nil, descriptionPart(f.Metadata), 0))
+	leaves[LeafIndex] = tagged("koinon/tensors/1", encodeIndex(tensors))
+	return leaves, hashStripes(f, stripes, leaves)
+}
+
+// stripe is a run of rows of one tensor, cut into leaves from left to right.
+type stripe struct {
+	tensor    *Tensor
+	row, rows int
+	leaf      int // position of the leftmost leaf
+}
+
+func hashStripes(f *File, stripes []stripe, leaves []core.Hash) error {
+	var (
+		next   atomic.Int64
+		failed atomic.Pointer[error]
+		wait   sync.WaitGroup
+	)
+	for range 2 {
+		wait.Go(func() {
+			for failed.Load() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(stripes) {
+					return
+				}
+				if err := stripes[i].hash(f, leaves); err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+const weightsTag = "koinon/weights/1"
+
+func (s stripe) hash(f *File, leaves []core.Hash) error {
+	t := s.tensor
+	rowSize, leafSize := t.Type.RowSize(t.Cols()), t.Type.RowSize(leafCols)
+	// A band of leaves is read at a time: the memory is bounded also where the
+	// file is not mapped and a row is very long.
+	band := max(1, (8<<20)/(s.rows*leafSize)) * leafSize
+	h := sha256.New()
+	rows := make([][]byte, s.rows)
+	for left := 0; left < rowSize; left += band {
+		width := min(band, rowSize-left)
+		for r := range rows {
+			var err error
+			rows[r], err = f.span(rows[r], t.Offset+uint64(s.row+r)*uint64(rowSize)+uint64(left), width)
+			if err != nil {
+				return fmt.Errorf("gguf: reading tensor %q: %w", t.Name, err)
+			}
+		}
+		for at := 0; at < width; at += leafSize {
+			h.Reset()
+			h.Write([]byte(weightsTag))
+			for _, row := range rows {
+				h.Write(row[at:min(at+leafSize, width)])
+			}
+			h.Sum(leaves[s.leaf+(left+at)/leafSize][:0])
+		}
+	}
+	return nil
+}
+
+// span returns n bytes of the file, read into buf unless the file is mapped.
+func (f *File) span(buf []byte, offset uint64, n int) ([]byte, error) {
+	if f.mapped != nil {
+		return f.mapped[offset : offset+uint64(n)], nil
+	}
+	if cap(buf) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	if k, err := f.source.ReadAt(buf, int64(offset)); k < n {
+		return nil, err
+	}
+	return buf, nil
+}
+
+// canonicalOrder sorts tensors by name, whatever their order in the file.
+func canonicalOrder(tensors []Tensor) []*Tensor {
+	out := make([]*Tensor, len(tensors))
+	for i := range tensors {
+		out[i] = &tensors[i]
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+func encodeIndex(tensors []*Tensor) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(tensors)))
+	for _, t := range tensors {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(t.Name)))
+		b = append(b, t.Name...)
+		b = binary.BigEndian.AppendUint32(b, uint32(t.Type))
+		b = binary.BigEndian.AppendUint32(b, uint32(len(t.Dims)))
+		for _, d := range t.Dims {
+			b = binary.BigEndian.AppendUint64(b, d)
+		}
+	}
+	return b
+}
+
+func tagged(tag string, b []byte) core.Hash {
+	h := sha256.New()
+	h.Write([]byte(tag))
+	h.Write(b)
+	return core.Hash(h.Sum(nil))
+}
+
+const tokenizerPrefix = "tokenizer."
+
+// TokenizerPart returns the metadata that decide how text becomes tokens and
+// tokens become text: the tokenizer and the chat template.
+func TokenizerPart(m Metadata) Metadata {
+	return m.filter(func(key string) bool { return strings.HasPrefix(key, tokenizerPrefix) })
+}
+
+// descriptionPart returns everything else that names the model. The alignment
+// is layout, not content.
+func descriptionPart(m Metadata) Metadata {
+	return m.filter(func(key string) bool {
+		return !strings.HasPrefix(key, tokenizerPrefix) && key != "general.alignment"
+	})
+}
+
+func (m Metadata) filter(keep func(key string) bool) Metadata {
+	out := Metadata{values: map[string]Value{}}
+	for k, v := range m.values {
+		if keep(k) {
+			out.values[k] = v
+		}
+	}
+	return out
+}
