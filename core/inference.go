@@ -74,6 +74,10 @@ type Request struct {
 type SignedRequest struct {
 	Request
 	Signature Signature `json:"signature"`
+	// Voucher, when set, is the channel's latest one: it pays what an earlier,
+	// broken stream left open, before the cashier looks at the debt. The
+	// signature does not cover it, and evidence does not keep it.
+	Voucher *Voucher `json:"voucher,omitempty"`
 }
 
 // Progress is a provider's signed statement that it had delivered the tokens
