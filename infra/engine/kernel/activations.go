@@ -1,0 +1,106 @@
+package kernel
+
+import (
+	"fmt"
+
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// groupTokens is how many tokens a matrix product handles per pass over a
+// weight panel.
+const groupTokens = 4
+
+// Activations is the input of matrix products: some tokens' rows, quantised
+// once and shared by all matrices that multiply them. Reset it, Set every
+// token, then use it in any number of products. Its buffers are reused.
+type Activations struct {
+	tokens, cols, blocks int
+
+	x      []float32 // the caller's rows, for unquantised weights
+	stride int
+
+	// Quantised, in groups of up to 4 tokens: group g starts at token 4g and
+	// holds size = min(4, tokens-4g) of them.
+	quants []int8    // [group][block][8][size][4]
+	scales []float32 // [group][block][size]
+	sums   []int32   // [group][block][size]: 8 * sum of quants, what Q4_0's offset costs
+}
+
+// Reset prepares for tokens rows of cols values read from x, row t starting at
+// x[t*stride]. Quantised copies are made by Set; products with F16 and F32
+// weights read x itself, which must stay unchanged until the last product.
+func (a *Activations) Reset(x []float32, stride, tokens, cols int) {
+	if tokens > 0 && len(x) < (tokens-1)*stride+cols {
+		panic(fmt.Sprintf("kernel: %d rows of %d with stride %d in %d elements", tokens, cols, stride, len(x)))
+	}
+	a.x, a.stride = x, stride
+	a.tokens, a.cols, a.blocks = tokens, cols, 0
+	if cols%spec.Block == 0 {
+		a.blocks = cols / spec.Block
+	}
+	a.quants = sized(a.quants, tokens*a.blocks*spec.Block)
+	a.scales = sized(a.scales, tokens*a.blocks)
+	a.sums = sized(a.sums, tokens*a.blocks)
+}
+
+// Tokens is the number of rows.
+func (a *Activations) Tokens() int { return a.tokens }
+
+// Set quantises rows t0 to t1-1 from x. Calls for distinct rows may run
+// concurrently. It does nothing where cols is not a multiple of 32: such a
+// matrix is never quantised.
+func (a *Activations) Set(t0, t1 int) {
+	for t := t0; t < t1; t++ {
+		a.setBlocks(t, 0, a.blocks)
+	}
+}
+
+// Quantize is Reset and Set in one, spread over the pool.
+func (a *Activations) Quantize(p *Pool, x []float32, stride, tokens, cols int) {
+	a.Reset(x, stride, tokens, cols)
+	p.Run(tokens, groupTokens, a.Set)
+}
+
+// setBlocks quantises blocks b0 to b1-1 of row t.
+func (a *Activations) setBlocks(t, b0, b1 int) {
+	first := t / groupTokens * groupTokens
+	lane, size := t-first, min(groupTokens, a.tokens-first)
+	row := a.x[t*a.stride:]
+	quants := a.quants[first*a.cols:]
+	scales, sums := a.scales[first*a.blocks:], a.sums[first*a.blocks:]
+	if size == 1 {
+		quantize(row[b0*spec.Block:b1*spec.Block], quants[b0*spec.Block:], scales[b0:], sums[b0:], b1-b0)
+		return
+	}
+	const run = 32
+	var q [run * spec.Block]int8
+	var d [run]float32
+	var s [run]int32
+	for b0 < b1 {
+		n := min(run, b1-b0)
+		quantize(row[b0*spec.Block:(b0+n)*spec.Block], q[:], d[:], s[:], n)
+		for b := range n {
+			scales[(b0+b)*size+lane] = d[b]
+			sums[(b0+b)*size+lane] = s[b]
+		}
+		scatter(quants[b0*spec.Block*size:], q[:n*spec.Block], size, lane)
+		b0 += n
+	}
+}
+
+// scatter writes groups of 4 quants of one token between those of the others.
+func scatter(dst, src []int8, size, lane int) {
+	at := 4 * lane
+	for i := 0; i+4 <= len(src); i += 4 {
+		*(*[4]int8)(dst[at:]) = *(*[4]int8)(src[i:])
+		at += 4 * size
+	}
+}
+
+// sized returns a slice of length n, reusing s where it is large enough.
+func sized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/4)
+	}
+	return s[:n]
+}

@@ -1,0 +1,166 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// activationRows returns rows with outliers, zeros, zero blocks, subnormals
+// and extremes.
+func activationRows(r *rand.Rand, tokens, cols int) []float32 {
+	x := make([]float32, tokens*cols)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+		switch r.IntN(60) {
+		case 0:
+			x[i] *= 50
+		case 1:
+			x[i] = 0
+		case 2:
+			x[i] = math.Float32frombits(r.Uint32N(1<<23) | r.Uint32()&(1<<31))
+		}
+	}
+	for b := 0; b+32 <= len(x); b += 32 {
+		block := x[b : b+32]
+		switch r.IntN(12) {
+		case 0:
+			clear(block)
+		case 1: // saturated: every quant is 127 or -127
+			for i := range block {
+				block[i] = float32(1 - 2*r.IntN(2))
+			}
+		case 2: // around the threshold 2^-100
+			for i := range block {
+				block[i] = math.Float32frombits(0x0d7fffff + r.Uint32N(3)*uint32(i&1))
+			}
+		case 3: // ties to even
+			for i := range block {
+				block[i] = float32(i) + 0.5
+			}
+			block[0] = 127
+		case 4:
+			for i := range block {
+				block[i] *= 1e36
+			}
+		}
+	}
+	return x
+}
+
+// weightBytes returns a matrix in GGUF layout with adversarial weights.
+func weightBytes(r *rand.Rand, f Format, rows, cols int) []byte {
+	rowBytes, err := f.RowBytes(cols)
+	if err != nil {
+		panic(err)
+	}
+	data := make([]byte, rows*rowBytes)
+	for i := range data {
+		data[i] = byte(r.Uint32())
+		if r.IntN(4) == 0 {
+			data[i] = []byte{0x80, 0x7f, 0x81, 0x00, 0xff, 0xf0, 0x0f}[r.IntN(7)]
+		}
+	}
+	half := func(b []byte) {
+		h := spec.FloatToHalf(float32(r.NormFloat64()))
+		if r.IntN(10) == 0 {
+			h = uint16(r.Uint32N(0x400)) | uint16(r.Uint32())&0x8000 // subnormal
+		}
+		binary.LittleEndian.PutUint16(b, h)
+	}
+	switch f {
+	case F32:
+		for i := 0; i < len(data); i += 4 {
+			binary.LittleEndian.PutUint32(data[i:], math.Float32bits(float32(r.NormFloat64())))
+		}
+	case F16:
+		for i := 0; i < len(data); i += 2 {
+			half(data[i:])
+		}
+	case Q8_0:
+		for i := 0; i < len(data); i += spec.Q8Bytes {
+			half(data[i:])
+		}
+	case Q4_0:
+		for i := 0; i < len(data); i += spec.Q4Bytes {
+			half(data[i:])
+		}
+	}
+	return data
+}
+
+// linearSpec is y = W x by package spec, from GGUF bytes.
+func linearSpec(f Format, rows, cols int, data []byte, x []float32) []float32 {
+	rowBytes := len(data) / rows
+	q, scales := make([]int8, cols), make([]float32, cols/spec.Block)
+	if f.Quantized() {
+		spec.QuantizeRow(q, scales, x)
+	}
+	y := make([]float32, rows)
+	for r := range y {
+		row := data[r*rowBytes : (r+1)*rowBytes]
+		switch f {
+		case F32:
+			y[r] = spec.LinearF32Step(0, row, x)
+		case F16:
+			y[r] = spec.LinearF16Step(0, row, x)
+		case Q8_0:
+			y[r] = spec.LinearQ8Step(0, row, q, scales)
+		case Q4_0:
+			y[r] = spec.LinearQ4Step(0, row, q, scales)
+		}
+	}
+	return y
+}
+
+// same fails unless both hold the same bits, any NaN being equal to any other.
+func same(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d values, want %d", what, len(got), len(want))
+	}
+	for i, g := range got {
+		if math.Float32bits(g) != math.Float32bits(want[i]) && !(g != g && want[i] != want[i]) {
+			t.Fatalf("%s: element %d is %v (%08x), want %v (%08x)", what, i, g, math.Float32bits(g), want[i], math.Float32bits(want[i]))
+		}
+	}
+}
+
+var formats = []Format{F32, F16, Q8_0, Q4_0}
+
+func TestLinearEqualsSpec(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	shapes := []struct{ rows, cols int }{{1, 32}, {8, 32}, {7, 64}, {9, 96}, {64, 896}, {43, 1056}, {24, 2048}}
+	pool := NewPool(3)
+	defer pool.Close()
+	for _, f := range formats {
+		for _, s := range shapes {
+			data := weightBytes(r, f, s.rows, s.cols)
+			w, err := NewMatrix(f, s.rows, s.cols, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, tokens := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9} {
+				x := activationRows(r, tokens, s.cols)
+				stride := s.rows + 5
+				out := make([]float32, tokens*stride)
+				var a Activations
+				a.Quantize(pool, x, s.cols, tokens, s.cols)
+				Linear(pool, out, stride, w, &a)
+				for i := range tokens {
+					what := fmt.Sprintf("%v %dx%d token %d of %d", f, s.rows, s.cols, i, tokens)
+					same(t, what, out[i*stride:i*stride+s.rows], linearSpec(f, s.rows, s.cols, data, x[i*s.cols:(i+1)*s.cols]))
+					for _, v := range out[i*stride+s.rows : (i+1)*stride] {
+						if v != 0 {
+							t.Fatalf("%s: wrote beyond its rows", what)
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// panelBlock is the size of one block of one panel in bytes of quants.
+func (m *Matrix) panelBlock() int {
+	if m.Format == Q4_0 {
+		return panelRows * spec.Block / 2
+	}
+	return panelRows * spec.Block
+}
+
+func (m *Matrix) allocate() {
+	padded := m.panels * panelRows
+	switch m.Format {
+	case F32:
+		m.floats = carve[float32](m.memory.allocate(4*padded*m.Cols), padded*m.Cols)
+	case F16:
+		m.halves = carve[uint16](m.memory.allocate(2*padded*m.Cols), padded*m.Cols)
+	default:
+		size := m.panels * m.blocks * m.panelBlock()
+		region := m.memory.allocate(size + 2*padded*m.blocks)
+		m.quants = carve[int8](region, size)
+		m.scales = carve[uint16](region[size:], padded*m.blocks)
+	}
+}
+
+// packRow stores row r, and reports whether it was finite.
+func (m *Matrix) packRow(r int, row []byte) bool {
+	panel, lane := r/panelRows, r%panelRows
+	at := panel*m.Cols*panelRows + lane
+	finite := true
+	switch m.Format {
+	case F32:
+		for c := range m.Cols {
+			bits := binary.LittleEndian.Uint32(row[4*c:])
+			finite = finite && bits&0x7f800000 != 0x7f800000
+			m.floats[at+c*panelRows] = math.Float32frombits(bits)
+		}
+	case F16:
+		for c := range m.Cols {
+			h := binary.LittleEndian.Uint16(row[2*c:])
+			finite = finite && h&0x7c00 != 0x7c00
+			m.halves[at+c*panelRows] = h
+		}
+	case Q8_0:
+		for b := range m.blocks {
+			block := row[b*spec.Q8Bytes : (b+1)*spec.Q8Bytes]
+			finite = m.packScale(panel, b, lane, block) && finite
+			dst := m.quants[(panel*m.blocks+b)*256+4*lane:]
+			for c, v := range block[2:] {
+				dst[c/4*32+c%4] = int8(v)
+			}
+		}
+	case Q4_0:
+		for b := range m.blocks {
+			block := row[b*spec.Q4Bytes : (b+1)*spec.Q4Bytes]
+			finite = m.packScale(panel, b, lane, block) && finite
+			dst := m.quants[(panel*m.blocks+b)*128+4*lane:]
+			for c, v := range block[2:] {
+				dst[c/4*32+c%4] = int8(v)
+			}
+		}
+	}
+	return finite
+}
+
+func (m *Matrix) packScale(panel, block, lane int, data []byte) bool {
+	h := binary.LittleEndian.Uint16(data)
+	m.scales[(panel*m.blocks+block)*panelRows+lane] = h
+	return h&0x7c00 != 0x7c00
+}
+
+// Row sets dst to row r as float32: the embedding of token r. len(dst) is Cols.
+func (m *Matrix) Row(dst []float32, r int) {
+	panel, lane := r/panelRows, r%panelRows
+	at := panel*m.Cols*panelRows + lane
+	dst = dst[:m.Cols]
+	switch m.Format {
+	case F32:
+		for c := range dst {
+			dst[c] = m.floats[at+c*panelRows]
+		}
+	case F16:
+		for c := range dst {
+			dst[c] = spec.HalfToFloat(m.halves[at+c*panelRows])
+		}
+	case Q8_0:
+		for b := range m.blocks {
+			scale := m.scale(panel, b, lane)
+			src := m.quants[(panel*m.blocks+b)*256+4*lane:]
+			for c := range spec.Block {
+				dst[b*spec.Block+c] = scale * float32(src[c/4*32+c%4])
+			}
+		}
+	case Q4_0:
+		for b := range m.blocks {
+			scale := m.scale(panel, b, lane)
+			src := m.quants[(panel*m.blocks+b)*128+4*lane:]
+			for c := range spec.Block / 2 {
+				v := uint8(src[c/4*32+c%4])
+				dst[b*spec.Block+c] = scale * float32(int32(v&15)-8)
+				dst[b*spec.Block+16+c] = scale * float32(int32(v>>4)-8)
+			}
+		}
+	}
+}
+
+func (m *Matrix) scale(panel, block, lane int) float32 {
+	return spec.HalfToFloat(m.scales[(panel*m.blocks+block)*panelRows+lane])
+}

@@ -1,0 +1,147 @@
+package kernel
+
+import (
+	"math"
+
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// The portable forms of the operators, on packed data.
+
+func quantizePortable(x []float32, q []int8, scales []float32, sums []int32, blocks int) {
+	for b := range blocks {
+		qb := q[b*spec.Block : (b+1)*spec.Block]
+		scales[b] = spec.Quantize(qb, x[b*spec.Block:(b+1)*spec.Block])
+		sum := int32(0)
+		for _, v := range qb {
+			sum += int32(v)
+		}
+		sums[b] = 8 * sum
+	}
+}
+
+func (m *Matrix) multiplyPortable(a *Activations, out []float32, stride, p0, p1 int) {
+	for p := p0; p < p1; p++ {
+		for t := range a.tokens {
+			dst := (*[panelRows]float32)(out[t*stride+p*panelRows:])
+			switch m.Format {
+			case Q8_0:
+				m.panelQ8(dst, a, t, p)
+			case Q4_0:
+				m.panelQ4(dst, a, t, p)
+			case F16:
+				panelF16(dst, m.halves[p*m.Cols*panelRows:], a.x[t*a.stride:t*a.stride+m.Cols])
+			case F32:
+				panelF32(dst, m.floats[p*m.Cols*panelRows:], a.x[t*a.stride:t*a.stride+m.Cols])
+			}
+		}
+	}
+}
+
+// token returns the group layout of one token: its quants are at
+// quants[block*32*size + column/4*4*size + column%4].
+func (a *Activations) token(t int) (quants []int8, scales []float32, size int) {
+	first := t / groupTokens * groupTokens
+	size = min(groupTokens, a.tokens-first)
+	lane := t - first
+	return a.quants[first*a.cols+4*lane:], a.scales[first*a.blocks+lane:], size
+}
+
+func (m *Matrix) panelQ8(dst *[panelRows]float32, a *Activations, t, p int) {
+	quants, scales, size := a.token(t)
+	var acc [panelRows]float32
+	for b := range m.blocks {
+		var sum [panelRows]int32
+		w := m.quants[(p*m.blocks+b)*256:]
+		for g := range 8 {
+			x := (*[4]int8)(quants[(b*8+g)*4*size:])
+			x0, x1, x2, x3 := int32(x[0]), int32(x[1]), int32(x[2]), int32(x[3])
+			wg := (*[32]int8)(w[g*32:])
+			for r := range panelRows {
+				sum[r] += int32(wg[4*r])*x0 + int32(wg[4*r+1])*x1 + int32(wg[4*r+2])*x2 + int32(wg[4*r+3])*x3
+			}
+		}
+		m.accumulate(&acc, &sum, p, b, scales[b*size])
+	}
+	*dst = acc
+}
+
+func (m *Matrix) panelQ4(dst *[panelRows]float32, a *Activations, t, p int) {
+	quants, scales, size := a.token(t)
+	var acc [panelRows]float32
+	for b := range m.blocks {
+		var sum [panelRows]int32
+		w := m.quants[(p*m.blocks+b)*128:]
+		for g := range 4 {
+			lo := (*[4]int8)(quants[(b*8+g)*4*size:])
+			hi := (*[4]int8)(quants[(b*8+g+4)*4*size:])
+			wg := (*[32]int8)(w[g*32:])
+			for r := range panelRows {
+				for i := range 4 {
+					v := uint8(wg[4*r+i])
+					sum[r] += (int32(v&15)-8)*int32(lo[i]) + (int32(v>>4)-8)*int32(hi[i])
+				}
+			}
+		}
+		m.accumulate(&acc, &sum, p, b, scales[b*size])
+	}
+	*dst = acc
+}
+
+func (m *Matrix) accumulate(acc *[panelRows]float32, sum *[panelRows]int32, p, b int, scale float32) {
+	ws := (*[panelRows]uint16)(m.scales[(p*m.blocks+b)*panelRows:])
+	for r, s := range sum {
+		acc[r] += float32(float32(s) * float32(spec.HalfToFloat(ws[r])*scale))
+	}
+}
+
+func panelF32(dst *[panelRows]float32, w, x []float32) {
+	var acc [panelRows]float32
+	for c, v := range x {
+		wc := (*[panelRows]float32)(w[c*panelRows:])
+		for r := range panelRows {
+			acc[r] += float32(wc[r] * v)
+		}
+	}
+	*dst = acc
+}
+
+func panelF16(dst *[panelRows]float32, w []uint16, x []float32) {
+	var acc [panelRows]float32
+	for c, v := range x {
+		wc := (*[panelRows]uint16)(w[c*panelRows:])
+		for r := range panelRows {
+			acc[r] += float32(spec.HalfToFloat(wc[r]) * v)
+		}
+	}
+	*dst = acc
+}
+
+// scoresPortable sets scores[g*ld+p] for panels of 8 keys [panel][dim][8].
+func scoresPortable(scores []float32, ld int, q []float32, heads, dim int, keys []float32, panels int, scale float32) {
+	for g := range heads {
+		qg := q[g*dim : (g+1)*dim]
+		for p := range panels {
+			var acc [8]float32
+			for d, v := range qg {
+				k := (*[8]float32)(keys[(p*dim+d)*8:])
+				for i := range 8 {
+					acc[i] += float32(v * k[i])
+				}
+			}
+			for i, v := range acc {
+				scores[g*ld+p*8+i] = v * scale
+			}
+		}
+	}
+}
+
+// mixPortable adds weights[g*ld+p] * values[p][...] to dst[g], over n positions.
+func mixPortable(dst []float32, weights []float32, ld, heads, dim int, values []float32, n int) {
+	for g := range heads {
+		spec.AttentionMixStep(dst[g*dim:(g+1)*dim], weights[g*ld:g*ld+n], values, dim)
+	}
+}
+
+// inf is the score of a key that must not count.
+var inf = math.Float32frombits(0xff800000)
