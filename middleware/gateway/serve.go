@@ -1,0 +1,258 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/koinon-network/koinon/core"
+)
+
+// Handler serves the API:
+//
+//	GET  /v1/models, /v1/models/{name}
+//	POST /v1/chat/completions, /v1/completions
+//	GET  /v1/receipts, /v1/receipts/{id}
+//	GET  /healthz
+func (g *Gateway) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/models", g.listModels)
+	mux.HandleFunc("GET /v1/models/{name...}", g.showModel)
+	mux.HandleFunc("POST /v1/chat/completions", g.limited(g.chatCompletions))
+	mux.HandleFunc("POST /v1/completions", g.limited(g.completions))
+	mux.HandleFunc("GET /v1/receipts", g.listReceipts)
+	mux.HandleFunc("GET /v1/receipts/{id}", g.showReceipt)
+	mux.HandleFunc("GET /healthz", g.health)
+	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		e := core.Errorf(core.CodeInvalid, "%s %s is not part of this API", r.Method, r.URL.Path)
+		_, body := describe(e)
+		writeJSON(w, http.StatusNotFound, body)
+	})
+	return g.Guard(mux)
+}
+
+// Guard refuses calls under foreign host names and from foreign web pages: a
+// gateway on loopback spends its owner's money for whoever reaches it.
+func (g *Gateway) Guard(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(g.cfg.Hosts) > 0 && !slices.Contains(g.cfg.Hosts, hostOnly(r.Host)) {
+			refuse(w, fmt.Sprintf("the host name %q is not served here", r.Host), "use "+g.cfg.Hosts[0])
+			return
+		}
+		if o := r.Header.Get("Origin"); o != "" {
+			if u, err := url.Parse(o); err != nil || !strings.EqualFold(u.Host, r.Host) {
+				refuse(w, fmt.Sprintf("web pages of %q may not use this gateway", o), "call it from a program, or from its own console")
+				return
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func refuse(w http.ResponseWriter, cause, next string) {
+	_, body := describe(&core.Error{Code: core.CodeUnauthorized, Message: cause, Next: next})
+	writeJSON(w, http.StatusForbidden, body)
+}
+
+func hostOnly(h string) string {
+	if host, _, err := net.SplitHostPort(h); err == nil {
+		return host
+	}
+	return strings.Trim(h, "[]")
+}
+
+// limited bounds the requests in flight.
+func (g *Gateway) limited(f http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		g.mu.Lock()
+		g.stats.Requests++
+		g.mu.Unlock()
+		select {
+		case g.slots <- struct{}{}:
+			defer func() { <-g.slots }()
+			f(w, r)
+		default:
+			writeError(w, &core.Error{Code: core.CodeBusy, Message: "the gateway has as many requests as it takes", Next: "try again", RetryAfter: time.Second})
+		}
+	}
+}
+
+func (g *Gateway) health(w http.ResponseWriter, r *http.Request) {
+	st, err := g.cfg.Chain.Status(r.Context())
+	if err != nil {
+		writeError(w, &core.Error{Code: core.CodeUnavailable, Message: "the ledger does not answer", Err: err})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "chain": st})
+}
+
+type modelObject struct {
+	ID      string      `json:"id"`
+	Object  string      `json:"object"`
+	Created int64       `json:"created"`
+	OwnedBy string      `json:"owned_by"`
+	Koinon  modelMarket `json:"koinon"`
+}
+
+// modelMarket is what the market knows of a model.
+type modelMarket struct {
+	Root      core.ModelID `json:"root"`
+	Context   uint32       `json:"context_length"`
+	Providers int          `json:"providers"`
+	Tier      core.Tier    `json:"tier,omitempty"`
+	PriceIn   *core.Amount `json:"price_in,omitempty"`  // lowest, akoin per token
+	PriceOut  *core.Amount `json:"price_out,omitempty"` // lowest, akoin per token
+}
+
+func (g *Gateway) describeModel(ctx context.Context, m core.Manifest) (modelObject, error) {
+	o := modelObject{ID: m.Name, Object: "model", Created: 1767225600, OwnedBy: m.Publisher.String(), Koinon: modelMarket{Root: m.ID, Context: m.Context}}
+	cs, err := g.candidates(ctx, m)
+	if err != nil {
+		return o, err
+	}
+	o.Koinon.Providers = len(cs)
+	for _, c := range cs {
+		if o.Koinon.PriceOut == nil || c.offer.PriceOut.Cmp(*o.Koinon.PriceOut) < 0 {
+			in, out := c.offer.PriceIn, c.offer.PriceOut
+			o.Koinon.PriceIn, o.Koinon.PriceOut, o.Koinon.Tier = &in, &out, c.offer.Tier
+		}
+	}
+	return o, nil
+}
+
+func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
+	ms, err := g.manifests(r.Context())
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	list := struct {
+		Object string        `json:"object"`
+		Data   []modelObject `json:"data"`
+	}{"list", []modelObject{}}
+	for _, m := range ms {
+		o, err := g.describeModel(r.Context(), m)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		list.Data = append(list.Data, o)
+	}
+	writeJSON(w, http.StatusOK, list)
+}
+
+func (g *Gateway) showModel(w http.ResponseWriter, r *http.Request) {
+	m, err := g.model(r.Context(), r.PathValue("name"))
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	o, err := g.describeModel(r.Context(), m)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, o)
+}
+
+func (g *Gateway) manifests(ctx context.Context) ([]core.Manifest, error) {
+	ms, err := g.cfg.Chain.Manifests(ctx)
+	if err != nil {
+		return nil, &core.Error{Code: core.CodeUnavailable, Message: "the ledger does not answer", Err: err}
+	}
+	return ms, nil
+}
+
+// model finds a model by name or by root.
+func (g *Gateway) model(ctx context.Context, name string) (core.Manifest, error) {
+	ms, err := g.manifests(ctx)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	for _, m := range ms {
+		if m.Name == name || m.ID.String() == name {
+			return m, nil
+		}
+	}
+	e := core.Errorf(core.CodeUnknownModel, "the model %q does not exist", clip(name, 100))
+	e.Param, e.Next = "model", "use one of: "+modelList(ms)
+	return core.Manifest{}, e
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "..."
+	}
+	return s
+}
+
+// maxReceipts bounds a listing.
+const maxReceipts = 200
+
+func (g *Gateway) listReceipts(w http.ResponseWriter, r *http.Request) {
+	limit := 20
+	if q := r.URL.Query().Get("limit"); q != "" {
+		n, err := strconv.Atoi(q)
+		if err != nil || n < 1 || n > maxReceipts {
+			writeError(w, invalid("limit", "limit: must be 1 to %d", maxReceipts))
+			return
+		}
+		limit = n
+	}
+	es, err := g.cfg.Archive.Newest(limit)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	type row struct {
+		ID      core.ReceiptID     `json:"id"`
+		Model   string             `json:"model"`
+		Receipt core.SignedReceipt `json:"receipt"`
+	}
+	rows := []row{}
+	for _, e := range es {
+		rows = append(rows, row{e.Receipt.Digest(), e.ModelName, e.Receipt})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": rows})
+}
+
+// Evidence finds a receipt by its id, by the answer's id or by a request id.
+func (g *Gateway) Evidence(id core.Hash) (core.Evidence, error) {
+	e, ok, err := g.cfg.Archive.ByReceipt(id)
+	for n := 0; n < g.cfg.Attempts && !ok && err == nil; n++ {
+		e, ok, err = g.cfg.Archive.ByRequest(attemptID(id, n))
+	}
+	switch {
+	case err != nil:
+		return e, err
+	case !ok:
+		return e, &core.Error{Code: core.CodeUnknownModel, Message: "there is no receipt " + id.Short() + " here", Next: "GET /v1/receipts lists them"}
+	}
+	return e, nil
+}
+
+func (g *Gateway) showReceipt(w http.ResponseWriter, r *http.Request) {
+	id, err := core.ParseHash(r.PathValue("id"))
+	if err != nil {
+		writeError(w, invalid("id", "%v", err))
+		return
+	}
+	e, err := g.Evidence(id)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, e)
+}
+
+// gone reports whether err only says that the client went away.
+func gone(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
+}
