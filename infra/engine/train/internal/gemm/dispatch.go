@@ -1,0 +1,9 @@
+//go:build !amd64
+
+package gemm
+
+var useAVX = false
+
+func tile(a []float32, row, step int, b []float32, k int, c []float32, cRow int) {
+	tilePortable(a, row, step, b, k, c, cRow)
+}

@@ -1,0 +1,16 @@
+package gemm
+
+import "golang.org/x/sys/cpu"
+
+var useAVX = cpu.X86.HasAVX
+
+func tile(a []float32, row, step int, b []float32, k int, c []float32, cRow int) {
+	if !useAVX {
+		tilePortable(a, row, step, b, k, c, cRow)
+		return
+	}
+	_ = a[(tileRows-1)*row+(k-1)*step]
+	_ = b[k*tileCols-1]
+	_ = c[(tileRows-1)*cRow+tileCols-1]
+	tileAVX(&a[0], uintptr(4*row), uintptr(4*step), &b[0], k, &c[0], uintptr(4*cRow))
+}
