@@ -3,8 +3,6 @@ package kernel
 import (
 	"fmt"
 	"sync"
-
-	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
 // PageTokens is the number of positions in a page of the KV cache.
@@ -116,6 +114,6 @@ func (s KVShape) attend(dst, q []float32, h, group int, query Query, buf []float
 		mix(dst, buf[first:], ld, group, s.Dim, query.Pages[first/PageTokens].V[pageHead:], min(n-first, PageTokens))
 	}
 	for g := range group {
-		spec.AttentionFinish(dst[g*s.Dim:(g+1)*s.Dim], total[g])
+		scaleInto(dst[g*s.Dim:(g+1)*s.Dim], 1/total[g])
 	}
 }

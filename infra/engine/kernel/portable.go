@@ -145,3 +145,15 @@ func mixPortable(dst []float32, weights []float32, ld, heads, dim int, values []
 
 // inf is the score of a key that must not count.
 var inf = math.Float32frombits(0xff800000)
+
+func expPortable(x []float32) {
+	for i, v := range x {
+		x[i] = spec.Exp(v)
+	}
+}
+
+func scalePortable(x []float32, factor float32) {
+	for i, v := range x {
+		x[i] = v * factor
+	}
+}

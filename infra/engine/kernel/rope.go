@@ -31,6 +31,6 @@ func (r *RoPE) Positions() int { return len(r.cos) / max(1, r.half) }
 func (r *RoPE) Rotate(x []float32, headDim, position int) {
 	cos, sin := r.cos[position*r.half:(position+1)*r.half], r.sin[position*r.half:(position+1)*r.half]
 	for h := 0; h+headDim <= len(x); h += headDim {
-		spec.Rotate(x[h:h+headDim], cos, sin, r.style)
+		rotate(x[h:h+headDim], cos, sin, r.style)
 	}
 }

@@ -1,6 +1,12 @@
+//go:build !amd64
+
 package kernel
 
 import "github.com/koinon-network/koinon/infra/engine/spec"
+
+// Architectures without assembly of their own run the portable forms.
+
+const accelerated = false
 
 func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks int) {
 	quantizePortable(x, q, scales, sums, blocks)
@@ -19,3 +25,17 @@ func mix(dst, weights []float32, ld, heads, dim int, values []float32, n int) {
 }
 
 func softmax(x []float32) float32 { return spec.Softmax(x) }
+
+func rmsNorm(dst, x, weight []float32, eps float32) { spec.RMSNorm(dst, x, weight, eps) }
+
+func addInto(dst, x []float32) { spec.Add(dst, x) }
+
+func siluMul(gate, up []float32) { spec.SiLUMul(gate, up) }
+
+func expInto(x []float32) { expPortable(x) }
+
+func scaleInto(x []float32, factor float32) { scalePortable(x, factor) }
+
+func rotate(x, cos, sin []float32, style spec.RoPEStyle) { spec.Rotate(x, cos, sin, style) }
+
+func finite(x []float32) bool { return spec.Finite(x) }

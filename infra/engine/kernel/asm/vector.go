@@ -1,0 +1,349 @@
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+var (
+	constants Mem
+	offsets   = map[string]int{}
+)
+
+func constant(name string) Mem { return constants.Offset(offsets[name]) }
+
+// defineConstants lays out eight copies of each constant.
+func defineConstants() {
+	constants = GLOBL("constants", NOPTR|RODATA)
+	at := 0
+	bits := func(name string, b uint32) {
+		offsets[name] = at
+		for range 8 {
+			DATA(at, U32(b))
+			at += 4
+		}
+	}
+	float := func(name string, v float64) { bits(name, math.Float32bits(float32(v))) }
+	float("lowest", -87)
+	float("highest", 88)
+	float("log2e", 1.44269504088896341)
+	float("magic", 12582912)
+	float("c1", 0.693359375)
+	float("c2", -2.12194440e-4)
+	float("p0", 1.9875691500e-4)
+	float("p1", 1.3981999507e-3)
+	float("p2", 8.3334519073e-3)
+	float("p3", 4.1665795894e-2)
+	float("p4", 1.6666665459e-1)
+	float("p5", 5.0000001201e-1)
+	float("one", 1)
+	float("127", 127)
+	bits("magnitude", 0x7fffffff)
+	bits("sign", 0x80000000)
+	bits("exponent", 0x7f800000)
+	bits("largest", 0x7f7fffff)
+	bits("belowSmallest", 0x0d7fffff)
+	bits("nan", 0x7fc00000)
+	bits("byteOnes", 0x01010101)
+	bits("wordOnes", 0x00010001)
+	offsets["packOrder"] = at
+	for _, lane := range []uint32{0, 4, 1, 5, 2, 6, 3, 7} {
+		DATA(at, U32(lane))
+		at += 4
+	}
+}
+
+// loop runs body for every 8 elements of n.
+func loop(name, count string, body func()) {
+	n := pointer(count)
+	SHRQ(Imm(3), n)
+	Label(name + "_loop")
+	body()
+	DECQ(n)
+	JNZ(LabelRef(name + "_loop"))
+}
+
+// exp returns e^x as spec.Exp; x is lost.
+func exp(x reg.VecVirtual) reg.VecVirtual {
+	normal, n, t, p := YMM(), YMM(), YMM(), YMM()
+	VCMPPS(Imm(13), constant("lowest"), x, normal) // x >= lowest, false for NaN
+	VMAXPS(constant("lowest"), x, x)
+	VMINPS(constant("highest"), x, x)
+	VMULPS(constant("log2e"), x, n)
+	VADDPS(constant("magic"), n, n)
+	VSUBPS(constant("magic"), n, n)
+	for _, c := range []string{"c1", "c2"} {
+		VMULPS(constant(c), n, t)
+		VSUBPS(t, x, x)
+	}
+	VMOVUPS(constant("p0"), p)
+	for _, c := range []string{"p1", "p2", "p3", "p4", "p5"} {
+		VMULPS(x, p, p)
+		VADDPS(constant(c), p, p)
+	}
+	VMULPS(x, x, t)
+	VMULPS(t, p, p)
+	VADDPS(x, p, p)
+	VADDPS(constant("one"), p, p)
+	VCVTPS2DQ(n, n)
+	VPSLLD(Imm(23), n, n)
+	VPADDD(n, p, p)
+	VANDPS(normal, p, p)
+	return p
+}
+
+func exponential() {
+	function("exp8", "(x *float32, n int)", "replaces x by e^x; n is a positive multiple of 8.")
+	x := pointer("x")
+	loop("exp8", "n", func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: x}, v)
+		VMOVUPS(exp(v), Mem{Base: x})
+		ADDQ(Imm(32), x)
+	})
+	done()
+}
+
+func siluMul() {
+	function("siluMul8", "(gate, up *float32, n int)", "sets gate = gate/(1+e^-gate) * up; n is a positive multiple of 8.")
+	gate, up := pointer("gate"), pointer("up")
+	loop("siluMul8", "n", func() {
+		g, negative := YMM(), YMM()
+		VMOVUPS(Mem{Base: gate}, g)
+		VXORPS(constant("sign"), g, negative)
+		e := exp(negative)
+		VADDPS(constant("one"), e, e)
+		VDIVPS(e, g, g)
+		VMULPS(Mem{Base: up}, g, g)
+		VMOVUPS(g, Mem{Base: gate})
+		ADDQ(Imm(32), gate)
+		ADDQ(Imm(32), up)
+	})
+	done()
+}
+
+func softmaxRow() {
+	const name = "softmax8"
+	function(name, "(x *float32, n int, lanes *float32)",
+		"sets x = e^(x-max(x)) and lanes to its sums by index mod 8; n is a positive multiple of 8.")
+	x0, x := pointer("x"), GP64()
+	MOVQ(x0, x)
+	most := YMM()
+	VBROADCASTSS(constant("exponent"), most)
+	VXORPS(constant("sign"), most, most) // -Inf
+	loop(name+"_max", "n", func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: x}, v)
+		VMAXPS(most, v, most) // keeps most where v is NaN
+		ADDQ(Imm(32), x)
+	})
+	t := YMM()
+	VPERM2F128(Imm(1), most, most, t)
+	VMAXPS(t, most, most)
+	VSHUFPS(Imm(0x4e), most, most, t)
+	VMAXPS(t, most, most)
+	VSHUFPS(Imm(0xb1), most, most, t)
+	VMAXPS(t, most, most)
+	sum := YMM()
+	VXORPS(sum, sum, sum)
+	loop(name+"_exp", "n", func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: x0}, v)
+		VSUBPS(most, v, v)
+		e := exp(v)
+		VMOVUPS(e, Mem{Base: x0})
+		VADDPS(e, sum, sum)
+		ADDQ(Imm(32), x0)
+	})
+	VMOVUPS(sum, Mem{Base: pointer("lanes")})
+	done()
+}
+
+func sumSquares() {
+	function("sumSquares8", "(x *float32, n int, lanes *float32)",
+		"sets lanes to the sums of squares by index mod 8; n is a positive multiple of 8.")
+	x, sum := pointer("x"), YMM()
+	VXORPS(sum, sum, sum)
+	loop("sumSquares8", "n", func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: x}, v)
+		multiplyAdd(v, v, sum)
+		ADDQ(Imm(32), x)
+	})
+	VMOVUPS(sum, Mem{Base: pointer("lanes")})
+	done()
+}
+
+func scaleMul() {
+	function("scaleMul8", "(dst, x, w *float32, n int, factor float32)",
+		"sets dst = (x*factor) * w; n is a positive multiple of 8.")
+	dst, x, w := pointer("dst"), pointer("x"), pointer("w")
+	factor := YMM()
+	VBROADCASTSS(NewParamAddr("factor", 32), factor)
+	loop("scaleMul8", "n", func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: x}, v)
+		VMULPS(factor, v, v)
+		VMULPS(Mem{Base: w}, v, v)
+		VMOVUPS(v, Mem{Base: dst})
+		for _, p := range []reg.Register{dst, x, w} {
+			ADDQ(Imm(32), p)
+		}
+	})
+	done()
+}
+
+func scaleInto() {
+	function("scale8", "(x *float32, n int, factor float32)", "multiplies x by factor; n is a positive multiple of 8.")
+	x, factor := pointer("x"), YMM()
+	VBROADCASTSS(NewParamAddr("factor", 16), factor)
+	loop("scale8", "n", func() {
+		v := YMM()
+		VMULPS(Mem{Base: x}, factor, v)
+		VMOVUPS(v, Mem{Base: x})
+		ADDQ(Imm(32), x)
+	})
+	done()
+}
+
+func addInto() {
+	function("add8", "(dst, x *float32, n int)", "sets dst += x; n is a positive multiple of 8.")
+	dst, x := pointer("dst"), pointer("x")
+	loop("add8", "n", func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: dst}, v)
+		VADDPS(Mem{Base: x}, v, v)
+		VMOVUPS(v, Mem{Base: dst})
+		ADDQ(Imm(32), dst)
+		ADDQ(Imm(32), x)
+	})
+	done()
+}
+
+func rotateHalves() {
+	const name = "rotateHalves8"
+	function(name, "(x, cos, sin *float32, half int)",
+		"rotates x[i] with x[i+half], as spec.Rotate; half is a positive multiple of 8.")
+	x, cos, sin := pointer("x"), pointer("cos"), pointer("sin")
+	half := stride("half")
+	loop(name, "half", func() {
+		a, b, c, s, t := YMM(), YMM(), YMM(), YMM(), YMM()
+		second := Mem{Base: x, Index: half, Scale: 1}
+		VMOVUPS(Mem{Base: x}, a)
+		VMOVUPS(second, b)
+		VMOVUPS(Mem{Base: cos}, c)
+		VMOVUPS(Mem{Base: sin}, s)
+		VMULPS(c, a, t)
+		VMULPS(s, a, a)
+		VMULPS(s, b, s)
+		VMULPS(c, b, b)
+		VSUBPS(s, t, t)
+		VADDPS(b, a, a)
+		VMOVUPS(t, Mem{Base: x})
+		VMOVUPS(a, second)
+		for _, p := range []reg.Register{x, cos, sin} {
+			ADDQ(Imm(32), p)
+		}
+	})
+	done()
+}
+
+func allFinite() {
+	function("finite8", "(x *float32, n int) bool", "reports whether no exponent is all ones; n is a positive multiple of 8.")
+	x, bad := pointer("x"), YMM()
+	mask := YMM()
+	VMOVUPS(constant("exponent"), mask)
+	VPXOR(bad, bad, bad)
+	loop("finite8", "n", func() {
+		v := YMM()
+		VPAND(Mem{Base: x}, mask, v)
+		VPCMPEQD(mask, v, v)
+		VPOR(v, bad, bad)
+		ADDQ(Imm(32), x)
+	})
+	bits, result := GP32(), GP8()
+	VPMOVMSKB(bad, bits)
+	TESTL(bits, bits)
+	SETEQ(result)
+	VZEROUPPER()
+	Store(result, ReturnIndex(0))
+	RET()
+}
+
+// quantizeBlocks is spec.Quantize for consecutive blocks of 32.
+func quantizeBlocks() {
+	const name = "quantizeBlocks"
+	function(name, "(x *float32, q *int8, scales *float32, sums *int32, blocks int)",
+		"quantises blocks of 32; sums are 8 times the sum of a block's quants. blocks is positive.")
+	x, q, scales, sums, n := pointer("x"), pointer("q"), pointer("scales"), pointer("sums"), pointer("blocks")
+	magnitude, order := YMM(), YMM()
+	VMOVUPS(constant("magnitude"), magnitude)
+	VMOVDQU(constant("packOrder"), order)
+	Label(name + "_block")
+	values, top, t := vectors(4), YMM(), YMM()
+	for i, v := range values {
+		VMOVUPS(Mem{Base: x, Disp: 32 * i}, v)
+		if i == 0 {
+			VANDPS(v, magnitude, top)
+		} else {
+			VANDPS(v, magnitude, t)
+			VPMAXSD(t, top, top) // by bits: NaN above Inf above all numbers
+		}
+	}
+	m, u := XMM(), XMM()
+	VEXTRACTI128(Imm(1), top, m)
+	VPMAXSD(m, top.AsX(), m)
+	VPSHUFD(Imm(0x4e), m, u)
+	VPMAXSD(u, m, m)
+	VPSHUFD(Imm(0xb1), m, u)
+	VPMAXSD(u, m, m)
+
+	// normal: a number not below 2^-100; invalid: NaN or Inf.
+	normal, invalid := XMM(), XMM()
+	VPCMPGTD(constant("belowSmallest"), m, normal)
+	VPCMPGTD(constant("largest"), m, invalid)
+	scale, inverse, one := XMM(), XMM(), XMM()
+	VDIVSS(constant("127"), m, scale)
+	VANDPS(normal, scale, scale)
+	VPANDN(normal, invalid, normal) // q is kept only here
+	VPAND(constant("nan"), invalid, invalid)
+	VMOVSS(constant("one"), one)
+	VDIVSS(scale, one, inverse)
+	VORPS(invalid, scale, scale)
+	VMOVSS(scale, Mem{Base: scales})
+	factor, keep := YMM(), YMM()
+	VBROADCASTSS(inverse, factor)
+	VPBROADCASTD(normal, keep)
+	for _, v := range values {
+		VMULPS(factor, v, v)
+		VCVTPS2DQ(v, v)
+	}
+	VPACKSSDW(values[1], values[0], values[0])
+	VPACKSSDW(values[3], values[2], values[2])
+	VPACKSSWB(values[2], values[0], values[0])
+	VPERMD(values[0], order, values[0])
+	VPAND(keep, values[0], values[0])
+	VMOVDQU(values[0], Mem{Base: q})
+
+	VMOVDQU(constant("byteOnes"), t)
+	VPMADDUBSW(values[0], t, t)
+	VPMADDWD(constant("wordOnes"), t, t)
+	VEXTRACTI128(Imm(1), t, m)
+	VPADDD(m, t.AsX(), m)
+	VPSHUFD(Imm(0x4e), m, u)
+	VPADDD(u, m, m)
+	VPSHUFD(Imm(0xb1), m, u)
+	VPADDD(u, m, m)
+	VPSLLD(Imm(3), m, m)
+	VMOVD(m, Mem{Base: sums})
+	ADDQ(U32(128), x)
+	ADDQ(Imm(32), q)
+	ADDQ(Imm(4), scales)
+	ADDQ(Imm(4), sums)
+	DECQ(n)
+	JNZ(LabelRef(name + "_block"))
+	done()
+}

@@ -1,0 +1,100 @@
+package kernel
+
+import (
+	"golang.org/x/sys/cpu"
+
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// accelerated says that the processor runs the assembly. Tests clear it to
+// compare both forms.
+var accelerated = cpu.X86.HasAVX2 && hasF16C()
+
+func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks int) {
+	if !accelerated || blocks == 0 {
+		quantizePortable(x, q, scales, sums, blocks)
+		return
+	}
+	last := blocks - 1
+	_, _, _, _ = x[blocks*spec.Block-1], q[blocks*spec.Block-1], scales[last], sums[last]
+	quantizeBlocks(&x[0], &q[0], &scales[0], &sums[0], blocks)
+}
+
+func softmax(x []float32) float32 {
+	n := len(x) &^ 7
+	if !accelerated || n != len(x) || n == 0 {
+		return spec.Softmax(x)
+	}
+	var lanes spec.Lanes
+	softmax8(&x[0], n, &lanes[0])
+	return lanes.Total()
+}
+
+func rmsNorm(dst, x, weight []float32, eps float32) {
+	n := len(x) &^ 7
+	if !accelerated || n == 0 {
+		spec.RMSNorm(dst, x, weight, eps)
+		return
+	}
+	var lanes spec.Lanes
+	sumSquares8(&x[0], n, &lanes[0])
+	lanes.AddSquares(x[n:])
+	inv := spec.RMSNormInverse(lanes.Total(), len(x), eps)
+	scaleMul8(&dst[0], &x[0], &weight[0], n, inv)
+	spec.RMSNormScale(dst[n:], x[n:], weight[n:], inv)
+}
+
+func addInto(dst, x []float32) {
+	n := wholeVectors(x)
+	if n > 0 {
+		add8(&dst[0], &x[0], n)
+	}
+	spec.Add(dst[n:], x[n:])
+}
+
+func siluMul(gate, up []float32) {
+	n := wholeVectors(gate)
+	if n > 0 {
+		siluMul8(&gate[0], &up[0], n)
+	}
+	spec.SiLUMul(gate[n:], up[n:])
+}
+
+func expInto(x []float32) {
+	n := wholeVectors(x)
+	if n > 0 {
+		exp8(&x[0], n)
+	}
+	expPortable(x[n:])
+}
+
+func scaleInto(x []float32, factor float32) {
+	n := wholeVectors(x)
+	if n > 0 {
+		scale8(&x[0], n, factor)
+	}
+	scalePortable(x[n:], factor)
+}
+
+func rotate(x, cos, sin []float32, style spec.RoPEStyle) {
+	half := len(cos)
+	if !accelerated || style != spec.RoPENeoX || half == 0 || half%8 != 0 {
+		spec.Rotate(x, cos, sin, style)
+		return
+	}
+	_, _ = x[2*half-1], sin[half-1]
+	rotateHalves8(&x[0], &cos[0], &sin[0], half)
+}
+
+func finite(x []float32) bool {
+	n := wholeVectors(x)
+	return (n == 0 || finite8(&x[0], n)) && spec.Finite(x[n:])
+}
+
+// wholeVectors is how many leading elements of x the assembly may handle.
+func wholeVectors(x []float32) int {
+	if !accelerated {
+		return 0
+	}
+	return len(x) &^ 7
+}
