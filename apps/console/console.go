@@ -1,0 +1,147 @@
+package console
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/payment"
+	"github.com/koinon-network/koinon/middleware/gateway"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// Verdict is what re-executing an answer came to.
+type Verdict struct {
+	Matches bool
+	Text    string // one line for a person
+}
+
+// Config is what the console shows.
+type Config struct {
+	Gateway *gateway.Gateway
+	Chain   core.Chain
+	Purse   *payment.Purse
+	// Verify re-executes an answer on this machine.
+	Verify func(ctx context.Context, e core.Evidence) Verdict
+	// Newest lists the latest receipts.
+	Newest func(limit int) ([]core.Evidence, error)
+}
+
+// Console serves the page. It is safe for concurrent use.
+type Console struct {
+	cfg      Config
+	etag     string // of the assets
+	mu       sync.Mutex
+	sessions map[string]*session
+}
+
+// New returns a console.
+func New(cfg Config) *Console {
+	return &Console{cfg: cfg, etag: version(), sessions: map[string]*session{}}
+}
+
+func version() string {
+	h := sha256.New()
+	_ = fs.WalkDir(assets, ".", func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			b, _ := assets.ReadFile(p)
+			h.Write(b)
+		}
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// Handler serves the page and its events.
+func (c *Console) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", c.page)
+	mux.HandleFunc("GET /console/live", c.live)
+	mux.HandleFunc("POST /console/chat", c.chat)
+	mux.HandleFunc("POST /console/stop", c.stop)
+	mux.HandleFunc("POST /console/new", c.renew)
+	mux.HandleFunc("POST /console/verify/{id}", c.verify)
+	files, _ := fs.Sub(assets, "assets") // the embedded folder is always there
+	static := http.StripPrefix("/console/assets/", http.FileServerFS(files))
+	mux.HandleFunc("GET /console/assets/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+		static.ServeHTTP(w, r)
+	})
+	return secure(mux)
+}
+
+// secure forbids the page everything it does not need. Datastar evaluates the
+// expressions in the page's own attributes, hence 'unsafe-eval'.
+func secure(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (c *Console) page(w http.ResponseWriter, r *http.Request) {
+	v := pageView{Session: newSessionID(), Assets: c.etag, Network: c.network(r.Context(), nil)}
+	ms, err := c.cfg.Chain.Manifests(r.Context())
+	if err == nil {
+		for _, m := range ms {
+			v.Models = append(v.Models, m.Name)
+		}
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = page(v).Render(r.Context(), w)
+}
+
+// signalsOf reads the page's signals from a request.
+func signalsOf(w http.ResponseWriter, r *http.Request) (s pageSignals, err error) {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 256<<10))
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	return s, err
+}
+
+type pageSignals struct {
+	Prompt  string `json:"prompt"`
+	Session string `json:"session"`
+	Model   string `json:"model"`
+}
+
+// verify re-executes the answer behind a receipt and shows the verdict.
+func (c *Console) verify(w http.ResponseWriter, r *http.Request) {
+	id, err := core.ParseHash(r.PathValue("id"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	at := r.URL.Query().Get("at")
+	if at != "log" {
+		at = "list"
+	}
+	s := open(w, r)
+	_ = s.morph(verdictLine(at, id.String(), "working", "re-executing ..."))
+	start := time.Now()
+	e, err := c.cfg.Gateway.Evidence(id)
+	if err != nil {
+		_ = s.morph(verdictLine(at, id.String(), "bad", err.Error()))
+		return
+	}
+	v := c.cfg.Verify(r.Context(), e)
+	state := "bad"
+	if v.Matches {
+		state = "good"
+	}
+	_ = s.morph(verdictLine(at, id.String(), state, v.Text+" ("+time.Since(start).Round(time.Millisecond).String()+")"))
+}
