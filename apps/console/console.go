@@ -17,7 +17,7 @@ import (
 	"github.com/koinon-network/koinon/middleware/gateway"
 )
 
-//go:embed assets
+//go:embed assets/*.js assets/*.css assets/*.svg
 var assets embed.FS
 
 // Verdict is what re-executing an answer came to.
