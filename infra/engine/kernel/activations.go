@@ -68,33 +68,7 @@ func (a *Activations) setBlocks(t, b0, b1 int) {
 	row := a.x[t*a.stride:]
 	quants := a.quants[first*a.cols:]
 	scales, sums := a.scales[first*a.blocks:], a.sums[first*a.blocks:]
-	if size == 1 {
-		quantize(row[b0*spec.Block:b1*spec.Block], quants[b0*spec.Block:], scales[b0:], sums[b0:], b1-b0)
-		return
-	}
-	const run = 32
-	var q [run * spec.Block]int8
-	var d [run]float32
-	var s [run]int32
-	for b0 < b1 {
-		n := min(run, b1-b0)
-		quantize(row[b0*spec.Block:(b0+n)*spec.Block], q[:], d[:], s[:], n)
-		for b := range n {
-			scales[(b0+b)*size+lane] = d[b]
-			sums[(b0+b)*size+lane] = s[b]
-		}
-		scatter(quants[b0*spec.Block*size:], q[:n*spec.Block], size, lane)
-		b0 += n
-	}
-}
-
-// scatter writes groups of 4 quants of one token between those of the others.
-func scatter(dst, src []int8, size, lane int) {
-	at := 4 * lane
-	for i := 0; i+4 <= len(src); i += 4 {
-		*(*[4]int8)(dst[at:]) = *(*[4]int8)(src[i:])
-		at += 4 * size
-	}
+	quantize(row[b0*spec.Block:b1*spec.Block], quants[b0*spec.Block*size+4*lane:], scales[b0*size+lane:], sums[b0*size+lane:], b1-b0, size)
 }
 
 // sized returns a slice of length n, reusing s where it is large enough.

@@ -167,6 +167,11 @@ func scale8(x *float32, n int, factor float32)
 //go:noescape
 func rotateHalves8(x *float32, cos *float32, sin *float32, half int)
 
+// rotatePairs8 rotates x[2i] with x[2i+1], as spec.Rotate; n, the length of x, is a positive multiple of 8.
+//
+//go:noescape
+func rotatePairs8(x *float32, cos *float32, sin *float32, n int)
+
 // finite8 reports whether no exponent is all ones; n is a positive multiple of 8.
 //
 //go:noescape
@@ -176,6 +181,11 @@ func finite8(x *float32, n int) bool
 //
 //go:noescape
 func quantizeBlocks(x *float32, q *int8, scales *float32, sums *int32, blocks int)
+
+// quantizeStrided is quantizeBlocks with every 4 bytes of results step bytes apart.
+//
+//go:noescape
+func quantizeStrided(x *float32, q *int8, scales *float32, sums *int32, blocks int, step int)
 
 // scores1x1 scores 1 heads against groups of 1 panels; panels is a positive multiple of 1.
 //

@@ -2371,6 +2371,34 @@ rotateHalves8_loop:
 	VZEROUPPER
 	RET
 
+// func rotatePairs8(x *float32, cos *float32, sin *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·rotatePairs8(SB), NOSPLIT, $0-32
+	MOVQ x+0(FP), AX
+	MOVQ cos+8(FP), CX
+	MOVQ sin+16(FP), DX
+	MOVQ n+24(FP), BX
+	SHRQ $0x03, BX
+
+rotatePairs8_loop:
+	VMOVUPS   (AX), Y0
+	VPMOVZXDQ (CX), Y2
+	VPMOVZXDQ (DX), Y3
+	VMOVSLDUP Y2, Y2
+	VMOVSLDUP Y3, Y3
+	VSHUFPS   $0xb1, Y0, Y0, Y1
+	VMULPS    Y2, Y0, Y0
+	VMULPS    Y3, Y1, Y1
+	VADDSUBPS Y1, Y0, Y0
+	VMOVUPS   Y0, (AX)
+	ADDQ      $0x20, AX
+	ADDQ      $0x10, CX
+	ADDQ      $0x10, DX
+	DECQ      BX
+	JNZ       rotatePairs8_loop
+	VZEROUPPER
+	RET
+
 // func finite8(x *float32, n int) bool
 // Requires: AVX, AVX2
 TEXT ·finite8(SB), NOSPLIT, $0-17
@@ -2449,6 +2477,7 @@ quantizeBlocks_block:
 	VPERMD       Y2, Y1, Y2
 	VPAND        Y6, Y2, Y2
 	VMOVDQU      Y2, (CX)
+	ADDQ         $0x20, CX
 	VMOVDQU      constants<>+640(SB), Y7
 	VPMADDUBSW   Y2, Y7, Y7
 	VPMADDWD     constants<>+672(SB), Y7, Y7
@@ -2461,11 +2490,97 @@ quantizeBlocks_block:
 	VPSLLD       $0x03, X8, X8
 	VMOVD        X8, (BX)
 	ADDQ         $0x00000080, AX
-	ADDQ         $0x20, CX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, BX
 	DECQ         SI
 	JNZ          quantizeBlocks_block
+	VZEROUPPER
+	RET
+
+// func quantizeStrided(x *float32, q *int8, scales *float32, sums *int32, blocks int, step int)
+// Requires: AVX, AVX2
+TEXT ·quantizeStrided(SB), NOSPLIT, $0-48
+	MOVQ    x+0(FP), AX
+	MOVQ    q+8(FP), CX
+	MOVQ    scales+16(FP), DX
+	MOVQ    sums+24(FP), BX
+	MOVQ    blocks+32(FP), SI
+	MOVQ    step+40(FP), DI
+	LEAQ    (DI)(DI*2), R8
+	VMOVUPS constants<>+448(SB), Y0
+	VMOVDQU constants<>+704(SB), Y1
+
+quantizeStrided_block:
+	VMOVUPS      (AX), Y2
+	VANDPS       Y2, Y0, Y6
+	VMOVUPS      32(AX), Y3
+	VANDPS       Y3, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VMOVUPS      64(AX), Y4
+	VANDPS       Y4, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VMOVUPS      96(AX), Y5
+	VANDPS       Y5, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X8
+	VPMAXSD      X8, X6, X8
+	VPSHUFD      $0x4e, X8, X6
+	VPMAXSD      X6, X8, X8
+	VPSHUFD      $0xb1, X8, X6
+	VPMAXSD      X6, X8, X8
+	VPCMPGTD     constants<>+576(SB), X8, X6
+	VPCMPGTD     constants<>+544(SB), X8, X7
+	VDIVSS       constants<>+416(SB), X8, X8
+	VANDPS       X6, X8, X8
+	VPANDN       X6, X7, X6
+	VPAND        constants<>+608(SB), X7, X7
+	VMOVSS       constants<>+384(SB), X9
+	VDIVSS       X8, X9, X9
+	VORPS        X7, X8, X8
+	VMOVSS       X8, (DX)
+	VBROADCASTSS X9, Y7
+	VPBROADCASTD X6, Y6
+	VMULPS       Y7, Y2, Y2
+	VCVTPS2DQ    Y2, Y2
+	VMULPS       Y7, Y3, Y3
+	VCVTPS2DQ    Y3, Y3
+	VMULPS       Y7, Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VMULPS       Y7, Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y3, Y2, Y2
+	VPACKSSDW    Y5, Y4, Y4
+	VPACKSSWB    Y4, Y2, Y2
+	VPERMD       Y2, Y1, Y2
+	VPAND        Y6, Y2, Y2
+	VEXTRACTI128 $0x00, Y2, X3
+	VMOVD        X3, (CX)
+	VPEXTRD      $0x01, X3, (CX)(DI*1)
+	VPEXTRD      $0x02, X3, (CX)(DI*2)
+	VPEXTRD      $0x03, X3, (CX)(R8*1)
+	LEAQ         (CX)(DI*4), CX
+	VEXTRACTI128 $0x01, Y2, X3
+	VMOVD        X3, (CX)
+	VPEXTRD      $0x01, X3, (CX)(DI*1)
+	VPEXTRD      $0x02, X3, (CX)(DI*2)
+	VPEXTRD      $0x03, X3, (CX)(R8*1)
+	LEAQ         (CX)(DI*4), CX
+	VMOVDQU      constants<>+640(SB), Y7
+	VPMADDUBSW   Y2, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X8
+	VPADDD       X8, X7, X8
+	VPSHUFD      $0x4e, X8, X6
+	VPADDD       X6, X8, X8
+	VPSHUFD      $0xb1, X8, X6
+	VPADDD       X6, X8, X8
+	VPSLLD       $0x03, X8, X8
+	VMOVD        X8, (BX)
+	ADDQ         $0x00000080, AX
+	ADDQ         DI, DX
+	ADDQ         DI, BX
+	DECQ         SI
+	JNZ          quantizeStrided_block
 	VZEROUPPER
 	RET
 
@@ -2489,10 +2604,9 @@ scores1x1_panel:
 	MOVQ   BX, R10
 
 scores1x1_dim:
-	VMOVUPS      (R9), Y1
-	VBROADCASTSS (R8), Y2
-	VMULPS       Y1, Y2, Y2
-	VADDPS       Y2, Y0, Y0
+	VBROADCASTSS (R8), Y1
+	VMULPS       (R9), Y1, Y1
+	VADDPS       Y1, Y0, Y0
 	ADDQ         $0x04, R8
 	ADDQ         $0x20, R9
 	DECQ         R10
@@ -2530,10 +2644,9 @@ mix1x1_vector:
 	MOVQ    CX, R8
 
 mix1x1_position:
-	VMOVUPS      (R8), Y1
-	VBROADCASTSS (DI), Y2
-	VMULPS       Y1, Y2, Y2
-	VADDPS       Y2, Y0, Y0
+	VBROADCASTSS (DI), Y1
+	VMULPS       (R8), Y1, Y1
+	VADDPS       Y1, Y0, Y0
 	ADDQ         $0x04, DI
 	ADDQ         BX, R8
 	DECQ         R9
@@ -2577,31 +2690,23 @@ scores1x8_panel:
 	MOVQ   BX, R13
 
 scores1x8_dim:
-	VMOVUPS      (R9), Y8
-	VMOVUPS      (R9)(DI*1), Y9
-	VMOVUPS      (R10), Y10
-	VMOVUPS      (R10)(DI*1), Y11
-	VMOVUPS      (R11), Y12
-	VMOVUPS      (R11)(DI*1), Y13
-	VMOVUPS      (R12), Y14
-	VMOVUPS      (R12)(DI*1), Y15
-	VBROADCASTSS (R8), Y16
-	VMULPS       Y8, Y16, Y8
-	VADDPS       Y8, Y0, Y0
-	VMULPS       Y9, Y16, Y8
-	VADDPS       Y8, Y1, Y1
-	VMULPS       Y10, Y16, Y8
-	VADDPS       Y8, Y2, Y2
-	VMULPS       Y11, Y16, Y8
-	VADDPS       Y8, Y3, Y3
-	VMULPS       Y12, Y16, Y8
-	VADDPS       Y8, Y4, Y4
-	VMULPS       Y13, Y16, Y8
-	VADDPS       Y8, Y5, Y5
-	VMULPS       Y14, Y16, Y8
-	VADDPS       Y8, Y6, Y6
-	VMULPS       Y15, Y16, Y16
-	VADDPS       Y16, Y7, Y7
+	VBROADCASTSS (R8), Y8
+	VMULPS       (R9), Y8, Y9
+	VADDPS       Y9, Y0, Y0
+	VMULPS       (R9)(DI*1), Y8, Y9
+	VADDPS       Y9, Y1, Y1
+	VMULPS       (R10), Y8, Y9
+	VADDPS       Y9, Y2, Y2
+	VMULPS       (R10)(DI*1), Y8, Y9
+	VADDPS       Y9, Y3, Y3
+	VMULPS       (R11), Y8, Y9
+	VADDPS       Y9, Y4, Y4
+	VMULPS       (R11)(DI*1), Y8, Y9
+	VADDPS       Y9, Y5, Y5
+	VMULPS       (R12), Y8, Y9
+	VADDPS       Y9, Y6, Y6
+	VMULPS       (R12)(DI*1), Y8, Y8
+	VADDPS       Y8, Y7, Y7
 	ADDQ         $0x04, R8
 	ADDQ         $0x20, R9
 	ADDQ         $0x20, R10
@@ -2670,31 +2775,23 @@ mix1x8_vector:
 	MOVQ    CX, R8
 
 mix1x8_position:
-	VMOVUPS      (R8), Y8
-	VMOVUPS      32(R8), Y9
-	VMOVUPS      64(R8), Y10
-	VMOVUPS      96(R8), Y11
-	VMOVUPS      128(R8), Y12
-	VMOVUPS      160(R8), Y13
-	VMOVUPS      192(R8), Y14
-	VMOVUPS      224(R8), Y15
-	VBROADCASTSS (DI), Y16
-	VMULPS       Y8, Y16, Y8
-	VADDPS       Y8, Y0, Y0
-	VMULPS       Y9, Y16, Y8
-	VADDPS       Y8, Y1, Y1
-	VMULPS       Y10, Y16, Y8
-	VADDPS       Y8, Y2, Y2
-	VMULPS       Y11, Y16, Y8
-	VADDPS       Y8, Y3, Y3
-	VMULPS       Y12, Y16, Y8
-	VADDPS       Y8, Y4, Y4
-	VMULPS       Y13, Y16, Y8
-	VADDPS       Y8, Y5, Y5
-	VMULPS       Y14, Y16, Y8
-	VADDPS       Y8, Y6, Y6
-	VMULPS       Y15, Y16, Y16
-	VADDPS       Y16, Y7, Y7
+	VBROADCASTSS (DI), Y8
+	VMULPS       (R8), Y8, Y9
+	VADDPS       Y9, Y0, Y0
+	VMULPS       32(R8), Y8, Y9
+	VADDPS       Y9, Y1, Y1
+	VMULPS       64(R8), Y8, Y9
+	VADDPS       Y9, Y2, Y2
+	VMULPS       96(R8), Y8, Y9
+	VADDPS       Y9, Y3, Y3
+	VMULPS       128(R8), Y8, Y9
+	VADDPS       Y9, Y4, Y4
+	VMULPS       160(R8), Y8, Y9
+	VADDPS       Y9, Y5, Y5
+	VMULPS       192(R8), Y8, Y9
+	VADDPS       Y9, Y6, Y6
+	VMULPS       224(R8), Y8, Y8
+	VADDPS       Y8, Y7, Y7
 	ADDQ         $0x04, DI
 	ADDQ         BX, R8
 	DECQ         R9

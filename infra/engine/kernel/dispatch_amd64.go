@@ -10,14 +10,18 @@ import (
 // compare both forms.
 var accelerated = cpu.X86.HasAVX2 && hasF16C()
 
-func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks int) {
+func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
 	if !accelerated || blocks == 0 {
-		quantizePortable(x, q, scales, sums, blocks)
+		quantizePortable(x, q, scales, sums, blocks, size)
 		return
 	}
-	last := blocks - 1
-	_, _, _, _ = x[blocks*spec.Block-1], q[blocks*spec.Block-1], scales[last], sums[last]
-	quantizeBlocks(&x[0], &q[0], &scales[0], &sums[0], blocks)
+	last := (blocks - 1) * size
+	_, _, _, _ = x[blocks*spec.Block-1], q[(blocks*8-1)*4*size+3], scales[last], sums[last]
+	if size == 1 {
+		quantizeBlocks(&x[0], &q[0], &scales[0], &sums[0], blocks)
+	} else {
+		quantizeStrided(&x[0], &q[0], &scales[0], &sums[0], blocks, 4*size)
+	}
 }
 
 func softmax(x []float32) float32 {
@@ -78,12 +82,16 @@ func scaleInto(x []float32, factor float32) {
 
 func rotate(x, cos, sin []float32, style spec.RoPEStyle) {
 	half := len(cos)
-	if !accelerated || style != spec.RoPENeoX || half == 0 || half%8 != 0 {
+	if !accelerated || half == 0 || half%8 != 0 {
 		spec.Rotate(x, cos, sin, style)
 		return
 	}
 	_, _ = x[2*half-1], sin[half-1]
-	rotateHalves8(&x[0], &cos[0], &sin[0], half)
+	if style == spec.RoPENeoX {
+		rotateHalves8(&x[0], &cos[0], &sin[0], half)
+	} else {
+		rotatePairs8(&x[0], &cos[0], &sin[0], 2*half)
+	}
 }
 
 func finite(x []float32) bool {

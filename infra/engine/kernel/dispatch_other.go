@@ -8,8 +8,8 @@ import "github.com/koinon-network/koinon/infra/engine/spec"
 
 const accelerated = false
 
-func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks int) {
-	quantizePortable(x, q, scales, sums, blocks)
+func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
+	quantizePortable(x, q, scales, sums, blocks, size)
 }
 
 func (m *Matrix) multiply(a *Activations, out []float32, stride, p0, p1 int) {

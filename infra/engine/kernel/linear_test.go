@@ -164,3 +164,120 @@ func TestLinearEqualsSpec(t *testing.T) {
 		}
 	}
 }
+
+// TestSplitsDoNotMatter computes products in random pieces, on any number of
+// threads, with tokens alone and together.
+func TestSplitsDoNotMatter(t *testing.T) {
+	r := rand.New(rand.NewPCG(23, 24))
+	const rows, cols, tokens = 203, 256, 7
+	x := activationRows(r, tokens, cols)
+	for _, f := range formats {
+		w, err := NewMatrix(f, rows, cols, weightBytes(r, f, rows, cols))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all Activations
+		all.Quantize(nil, x, cols, tokens, cols)
+		want := make([]float32, tokens*rows)
+		Linear(nil, want, rows, w, &all)
+
+		alone := make([]float32, tokens*rows)
+		for token := range tokens {
+			var a Activations
+			a.Quantize(nil, x[token*cols:], cols, 1, cols)
+			Linear(nil, alone[token*rows:], rows, w, &a)
+		}
+		same(t, f.String()+" token by token", alone, want)
+
+		for _, threads := range []int{2, 3, 5, 16} {
+			p := NewPool(threads)
+			out := make([]float32, tokens*rows)
+			var a Activations
+			a.Quantize(p, x, cols, tokens, cols)
+			Linear(p, out, rows, w, &a)
+			same(t, fmt.Sprintf("%v on %d threads", f, threads), out, want)
+			p.Close()
+		}
+		for range 20 {
+			out := make([]float32, tokens*rows)
+			product := Product{w, out, rows}
+			for p0 := 0; p0 < w.panels; {
+				p1 := min(w.panels, p0+1+r.IntN(9))
+				product.run(&all, p0, p1)
+				p0 = p1
+			}
+			same(t, f.String()+" in pieces", out, want)
+		}
+	}
+}
+
+func TestManyTokensShareTheCache(t *testing.T) {
+	r := rand.New(rand.NewPCG(25, 26))
+	const rows, cols, tokens = 16, 2048, 133 // several passes of cacheBytes
+	x := activationRows(r, tokens, cols)
+	for _, f := range []Format{Q8_0, Q4_0} {
+		data := weightBytes(r, f, rows, cols)
+		w, err := NewMatrix(f, rows, cols, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a Activations
+		a.Quantize(nil, x, cols, tokens, cols)
+		out := make([]float32, tokens*rows)
+		Linear(nil, out, rows, w, &a)
+		for token := range tokens {
+			same(t, fmt.Sprintf("%v token %d", f, token), out[token*rows:(token+1)*rows], linearSpec(f, rows, cols, data, x[token*cols:(token+1)*cols]))
+		}
+	}
+}
+
+func TestLinearsAndGatedLinear(t *testing.T) {
+	r := rand.New(rand.NewPCG(27, 28))
+	pool := NewPool(3)
+	defer pool.Close()
+	const cols = 96
+	for _, rows := range []int{32, 320, 1024, 44} {
+		for _, tokens := range []int{1, 3, 5} {
+			f := formats[r.IntN(4)]
+			gateData, upData := weightBytes(r, f, rows, cols), weightBytes(r, Q8_0, rows, cols)
+			gate, err := NewMatrix(f, rows, cols, gateData)
+			if err != nil {
+				t.Fatal(err)
+			}
+			up, err := NewMatrix(Q8_0, rows, cols, upData)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := make([]float32, tokens*cols)
+			for i := range x {
+				x[i] = float32(r.NormFloat64())
+			}
+			var a, hidden Activations
+			a.Quantize(pool, x, cols, tokens, cols)
+			g, u := make([]float32, tokens*rows), make([]float32, tokens*rows)
+			Linears(pool, &a, Product{gate, g, rows}, Product{up, u, rows})
+			h, scratch := make([]float32, tokens*rows), make([]float32, tokens*rows)
+			GatedLinear(pool, &hidden, h, scratch, rows, gate, up, &a)
+			for token := range tokens {
+				lo, hi := token*rows, (token+1)*rows
+				row := x[token*cols : (token+1)*cols]
+				wantGate, wantUp := linearSpec(f, rows, cols, gateData, row), linearSpec(Q8_0, rows, cols, upData, row)
+				same(t, "gate", g[lo:hi], wantGate)
+				same(t, "up", u[lo:hi], wantUp)
+				spec.SiLUMul(wantGate, wantUp)
+				same(t, "hidden", h[lo:hi], wantGate)
+			}
+			if rows%32 != 0 {
+				continue
+			}
+			var want Activations
+			want.Quantize(nil, h, rows, tokens, rows)
+			same(t, "scales", hidden.scales, want.scales)
+			for i, q := range want.quants {
+				if hidden.quants[i] != q || hidden.sums[i/32] != want.sums[i/32] {
+					t.Fatalf("%d rows, %d tokens: quant %d differs", rows, tokens, i)
+				}
+			}
+		}
+	}
+}

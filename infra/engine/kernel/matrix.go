@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
@@ -96,6 +97,9 @@ func NewMatrix(f Format, rows, cols int, data []byte) (*Matrix, error) {
 		m.blocks = cols / spec.Block
 	}
 	m.allocate()
+	if m.memory.region != nil {
+		runtime.AddCleanup(m, unmap, m.memory.region)
+	}
 	for r := range rows {
 		if !m.packRow(r, data[r*rowBytes:(r+1)*rowBytes]) {
 			return nil, fmt.Errorf("row %d holds a weight that is not finite", r)

@@ -8,15 +8,19 @@ import (
 
 // The portable forms of the operators, on packed data.
 
-func quantizePortable(x []float32, q []int8, scales []float32, sums []int32, blocks int) {
+// quantizePortable quantises blocks of x for one token of a group of size:
+// block b's quant i goes to q[b*32*size + i/4*4*size + i%4], its scale to
+// scales[b*size] and 8 times the sum of its quants to sums[b*size].
+func quantizePortable(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
+	var block [spec.Block]int8
 	for b := range blocks {
-		qb := q[b*spec.Block : (b+1)*spec.Block]
-		scales[b] = spec.Quantize(qb, x[b*spec.Block:(b+1)*spec.Block])
+		scales[b*size] = spec.Quantize(block[:], x[b*spec.Block:(b+1)*spec.Block])
 		sum := int32(0)
-		for _, v := range qb {
+		for i, v := range block {
+			q[(b*8+i/4)*4*size+i%4] = v
 			sum += int32(v)
 		}
-		sums[b] = 8 * sum
+		sums[b*size] = 8 * sum
 	}
 }
 

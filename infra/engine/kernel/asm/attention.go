@@ -31,10 +31,7 @@ func scorePanels(heads, width int) {
 	n := GP64()
 	MOVQ(dim, n)
 	Label(name + "_dim")
-	key := vectors(width)
-	for i, v := range key {
-		VMOVUPS(k.row(i), v)
-	}
+	key := operands(heads, width, k.row)
 	for h := range heads {
 		v := YMM()
 		VBROADCASTSS(q.row(h), v)
@@ -95,10 +92,7 @@ func mixValues(heads, width int) {
 	v, n := GP64(), pointer("n")
 	MOVQ(values, v)
 	Label(name + "_position")
-	value := vectors(width)
-	for i, x := range value {
-		VMOVUPS(Mem{Base: v, Disp: 32 * i}, x)
-	}
+	value := operands(heads, width, func(i int) Mem { return Mem{Base: v, Disp: 32 * i} })
 	for h := range heads {
 		x := YMM()
 		VBROADCASTSS(w.row(h), x)
@@ -127,4 +121,20 @@ func mixValues(heads, width int) {
 	SUBQ(Imm(uint64(width)), count)
 	JNZ(LabelRef(name + "_vector"))
 	done()
+}
+
+// operands are n vectors from memory: in registers where more than one head
+// uses them.
+func operands(heads, n int, at func(int) Mem) []Op {
+	ops := make([]Op, n)
+	for i := range ops {
+		if heads == 1 {
+			ops[i] = at(i)
+			continue
+		}
+		v := YMM()
+		VMOVUPS(at(i), v)
+		ops[i] = v
+	}
+	return ops
 }

@@ -40,8 +40,10 @@ func main() {
 	addInto()
 	scaleInto()
 	rotateHalves()
+	rotatePairs()
 	allFinite()
-	quantizeBlocks()
+	quantizeBlocks(false)
+	quantizeBlocks(true)
 	for heads := 1; heads <= 8; heads++ {
 		wide := max(1, 8/heads)
 		if heads == 3 {

@@ -251,6 +251,30 @@ func rotateHalves() {
 	done()
 }
 
+func rotatePairs() {
+	const name = "rotatePairs8"
+	function(name, "(x, cos, sin *float32, n int)",
+		"rotates x[2i] with x[2i+1], as spec.Rotate; n, the length of x, is a positive multiple of 8.")
+	x, cos, sin := pointer("x"), pointer("cos"), pointer("sin")
+	loop(name, "n", func() {
+		v, swapped, c, s := YMM(), YMM(), YMM(), YMM()
+		VMOVUPS(Mem{Base: x}, v)
+		VPMOVZXDQ(Mem{Base: cos}, c)
+		VPMOVZXDQ(Mem{Base: sin}, s)
+		VMOVSLDUP(c, c)
+		VMOVSLDUP(s, s)
+		VSHUFPS(Imm(0xb1), v, v, swapped)
+		VMULPS(c, v, v)
+		VMULPS(s, swapped, swapped)
+		VADDSUBPS(swapped, v, v)
+		VMOVUPS(v, Mem{Base: x})
+		ADDQ(Imm(32), x)
+		ADDQ(Imm(16), cos)
+		ADDQ(Imm(16), sin)
+	})
+	done()
+}
+
 func allFinite() {
 	function("finite8", "(x *float32, n int) bool", "reports whether no exponent is all ones; n is a positive multiple of 8.")
 	x, bad := pointer("x"), YMM()
@@ -273,12 +297,23 @@ func allFinite() {
 	RET()
 }
 
-// quantizeBlocks is spec.Quantize for consecutive blocks of 32.
-func quantizeBlocks() {
-	const name = "quantizeBlocks"
-	function(name, "(x *float32, q *int8, scales *float32, sums *int32, blocks int)",
-		"quantises blocks of 32; sums are 8 times the sum of a block's quants. blocks is positive.")
+// quantizeBlocks is spec.Quantize for consecutive blocks of 32. Strided, it
+// writes one token of a group: four quants, then those of the other tokens.
+func quantizeBlocks(strided bool) {
+	name := "quantizeBlocks"
+	signature, doc := "(x *float32, q *int8, scales *float32, sums *int32, blocks int)", "quantises blocks of 32; sums are 8 times the sum of a block's quants. blocks is positive."
+	if strided {
+		name = "quantizeStrided"
+		signature = "(x *float32, q *int8, scales *float32, sums *int32, blocks, step int)"
+		doc = "is quantizeBlocks with every 4 bytes of results step bytes apart."
+	}
+	function(name, signature, doc)
 	x, q, scales, sums, n := pointer("x"), pointer("q"), pointer("scales"), pointer("sums"), pointer("blocks")
+	var step, step3 reg.Register
+	if strided {
+		step, step3 = pointer("step"), GP64()
+		LEAQ(Mem{Base: step, Index: step, Scale: 2}, step3)
+	}
 	magnitude, order := YMM(), YMM()
 	VMOVUPS(constant("magnitude"), magnitude)
 	VMOVDQU(constant("packOrder"), order)
@@ -326,7 +361,20 @@ func quantizeBlocks() {
 	VPACKSSWB(values[2], values[0], values[0])
 	VPERMD(values[0], order, values[0])
 	VPAND(keep, values[0], values[0])
-	VMOVDQU(values[0], Mem{Base: q})
+	if strided {
+		half := XMM()
+		for i := range 2 {
+			VEXTRACTI128(Imm(uint64(i)), values[0], half)
+			VMOVD(half, Mem{Base: q})
+			VPEXTRD(Imm(1), half, Mem{Base: q, Index: step, Scale: 1})
+			VPEXTRD(Imm(2), half, Mem{Base: q, Index: step, Scale: 2})
+			VPEXTRD(Imm(3), half, Mem{Base: q, Index: step3, Scale: 1})
+			LEAQ(Mem{Base: q, Index: step, Scale: 4}, q)
+		}
+	} else {
+		VMOVDQU(values[0], Mem{Base: q})
+		ADDQ(Imm(32), q)
+	}
 
 	VMOVDQU(constant("byteOnes"), t)
 	VPMADDUBSW(values[0], t, t)
@@ -340,9 +388,13 @@ func quantizeBlocks() {
 	VPSLLD(Imm(3), m, m)
 	VMOVD(m, Mem{Base: sums})
 	ADDQ(U32(128), x)
-	ADDQ(Imm(32), q)
-	ADDQ(Imm(4), scales)
-	ADDQ(Imm(4), sums)
+	if strided {
+		ADDQ(step, scales)
+		ADDQ(step, sums)
+	} else {
+		ADDQ(Imm(4), scales)
+		ADDQ(Imm(4), sums)
+	}
 	DECQ(n)
 	JNZ(LabelRef(name + "_block"))
 	done()

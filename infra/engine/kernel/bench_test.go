@@ -1,0 +1,144 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// benchMatrix repeats a few random rows up to the size asked for.
+func benchMatrix(b *testing.B, f Format, rows, cols int) *Matrix {
+	few := weightBytes(rand.New(rand.NewPCG(3, 4)), f, 8, cols)
+	data := make([]byte, 0, len(few)*rows/8)
+	for range rows / 8 {
+		data = append(data, few...)
+	}
+	w, err := NewMatrix(f, rows, cols, data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return w
+}
+
+func benchActivations(p *Pool, tokens, cols int) *Activations {
+	r := rand.New(rand.NewPCG(5, 6))
+	x := make([]float32, tokens*cols)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	var a Activations
+	a.Quantize(p, x, cols, tokens, cols)
+	return &a
+}
+
+// BenchmarkDecode multiplies one token by a matrix larger than the caches:
+// memory speed is the limit.
+func BenchmarkDecode(b *testing.B) {
+	const rows, cols = 65536, 896
+	for _, f := range formats {
+		w := benchMatrix(b, f, rows, cols)
+		out := make([]float32, rows)
+		for _, threads := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%v/threads=%d", f, threads), func(b *testing.B) {
+				p := NewPool(threads)
+				defer p.Close()
+				a := benchActivations(p, 1, cols)
+				b.SetBytes(int64(w.Bytes()))
+				for b.Loop() {
+					Linear(p, out, rows, w, a)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkPrefill multiplies many tokens: arithmetic is the limit.
+func BenchmarkPrefill(b *testing.B) {
+	for _, shape := range [][2]int{{4864, 896}, {896, 4864}} {
+		for _, f := range formats {
+			w := benchMatrix(b, f, shape[0], shape[1])
+			for _, tokens := range []int{4, 128} {
+				for _, threads := range []int{1, 2} {
+					b.Run(fmt.Sprintf("%v/%dx%d/tokens=%d/threads=%d", f, shape[0], shape[1], tokens, threads), func(b *testing.B) {
+						p := NewPool(threads)
+						defer p.Close()
+						a := benchActivations(p, tokens, shape[1])
+						out := make([]float32, tokens*shape[0])
+						for b.Loop() {
+							Linear(p, out, shape[0], w, a)
+						}
+						operations := 2 * float64(tokens*shape[0]*shape[1]) * float64(b.N)
+						b.ReportMetric(operations/b.Elapsed().Seconds()*1e-9, "GOPS")
+					})
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkAttention(b *testing.B) {
+	for _, c := range []struct{ heads, kv, dim int }{{14, 2, 64}, {32, 4, 64}, {32, 8, 128}, {12, 12, 64}} {
+		const n = 512
+		shape := KVShape{Heads: c.kv, Dim: c.dim}
+		r := rand.New(rand.NewPCG(7, 8))
+		pages := randomPages(r, shape, n)
+		q, dst := make([]float32, c.heads*c.dim), make([]float32, c.heads*c.dim)
+		for i := range q {
+			q[i] = float32(r.NormFloat64())
+		}
+		b.Run(fmt.Sprintf("heads=%d/kv=%d/dim=%d", c.heads, c.kv, c.dim), func(b *testing.B) {
+			queries := []Query{{Pages: pages, Position: n - 1}}
+			for b.Loop() {
+				Attention(nil, shape, c.heads, dst, len(dst), q, len(q), queries, spec.AttentionScale(c.dim))
+			}
+			operations := 4 * float64(c.heads*c.dim*n) * float64(b.N)
+			b.ReportMetric(operations/b.Elapsed().Seconds()*1e-9, "GFLOP/s")
+		})
+	}
+}
+
+func BenchmarkVector(b *testing.B) {
+	const n = 4096
+	x, y, z := make([]float32, n), make([]float32, n), make([]float32, n)
+	fill := func() {
+		for i := range x {
+			x[i], y[i], z[i] = float32(i%80)-40, float32(i)/n, 0
+		}
+	}
+	measure := func(name string, body func()) {
+		b.Run(name, func(b *testing.B) {
+			fill()
+			for b.Loop() {
+				body()
+			}
+			b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds()*1e-9, "Gelem/s")
+		})
+	}
+	measure("exp", func() { Exp(x) })
+	measure("exp/portable", func() { expPortable(x) })
+	measure("silu", func() { SiLUMul(x, y) })
+	measure("rmsnorm", func() { RMSNorm(z, x, y, 1e-6) })
+	measure("softmax", func() { Softmax(x) })
+	measure("add", func() { AddInto(z, y) })
+	measure("finite", func() { Finite(y) })
+	rope := NewRoPE(nil, spec.RoPE{Style: spec.RoPENeoX, Dim: 64, Base: 1e6}, 64)
+	measure("rope", func() { rope.Rotate(y, 64, 63) })
+	norm := NewRoPE(nil, spec.RoPE{Dim: 64, Base: 1e6}, 64)
+	measure("rope/norm", func() { norm.Rotate(y, 64, 63) })
+	for _, tokens := range []int{1, 4} {
+		var a Activations
+		a.Reset(y, n/tokens, tokens, n/tokens)
+		measure(fmt.Sprintf("quantize/tokens=%d", tokens), func() { a.Set(0, tokens) })
+	}
+}
+
+// BenchmarkPool measures an empty parallel step.
+func BenchmarkPool(b *testing.B) {
+	p := NewPool(2)
+	defer p.Close()
+	for b.Loop() {
+		p.Run(2, 1, func(int, int) {})
+	}
+}
