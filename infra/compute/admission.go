@@ -1,0 +1,143 @@
+package compute
+
+import (
+	"context"
+	"time"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/voucher"
+)
+
+// Limits of a request that no engine setting widens.
+const (
+	maxStops       = 16
+	maxStopBytes   = 256
+	maxTemperature = 2_000_000
+	million        = 1_000_000
+	maxPriceBits   = 128 // with 32-bit counts, sums stay far below 2^256
+)
+
+func invalid(param, format string, args ...any) *core.Error {
+	e := core.Errorf(core.CodeInvalid, format, args...)
+	e.Param = param
+	return e
+}
+
+// check holds a request against the worker's model, offer and limits. The
+// consumer's signature, its money and repeated request ids are the cashier's to
+// check.
+func (w *Worker) check(ctx context.Context, r *core.SignedRequest) error {
+	now := time.Now().Unix()
+	switch {
+	case r.ChainID != w.cfg.ChainID:
+		return invalid("chain_id", "the request is for chain %d, this provider serves chain %d", r.ChainID, w.cfg.ChainID)
+	case r.Provider != w.cfg.Signer.Address():
+		return invalid("provider", "the request is for provider %v, this is %v", r.Provider, w.cfg.Signer.Address())
+	case r.Model != w.info.ID:
+		e := core.Errorf(core.CodeUnknownModel, "this provider does not serve model %s", r.Model.Short())
+		e.Next = "it serves " + w.info.Name + ", " + w.info.ID.String()
+		return e
+	case r.Semantics != w.info.Semantics:
+		return invalid("semantics", "numerics version %d is not served here, version %d is", r.Semantics, w.info.Semantics)
+	case r.Expiry <= now:
+		return invalid("expiry", "the request has expired; check the clock")
+	case r.Expiry > now+int64(w.cfg.MaxLifetime.Seconds()):
+		return invalid("expiry", "the request expires later than %v from now", w.cfg.MaxLifetime)
+	}
+	for _, f := range []func(*core.SignedRequest) error{w.checkPrice, w.checkInput, checkSampler} {
+		if err := f(r); err != nil {
+			return err
+		}
+	}
+	return w.checkResume(ctx, r)
+}
+
+func (w *Worker) checkPrice(r *core.SignedRequest) error {
+	o := w.offer.Load()
+	for _, p := range []struct {
+		name        string
+		bid, demand core.Amount
+	}{{"price_in", r.PriceIn, o.PriceIn}, {"price_out", r.PriceOut, o.PriceOut}} {
+		if p.bid.Big().BitLen() > maxPriceBits {
+			return invalid(p.name, "the price is beyond any supply")
+		}
+		if p.bid.Cmp(p.demand) < 0 {
+			e := invalid(p.name, "%v akoin a token is below the offer of %v", p.bid, p.demand)
+			e.Next = "read the offer again and sign a new request"
+			return e
+		}
+	}
+	return nil
+}
+
+func (w *Worker) checkInput(r *core.SignedRequest) error {
+	n := len(r.Input)
+	if n == 0 || r.Prompt == 0 || int64(r.Prompt) > int64(n) {
+		return invalid("prompt", "a prompt of %d of %d input tokens is not possible", r.Prompt, n)
+	}
+	if n >= w.info.ContextLength {
+		e := core.Errorf(core.CodeContextLength, "the input has %d tokens, the context holds %d including the answer", n, w.info.ContextLength)
+		e.Param = "input"
+		return e
+	}
+	for i, t := range r.Input {
+		if t < 0 || int(t) >= w.info.Vocabulary {
+			return invalid("input", "token %d at position %d is not in the vocabulary of %d", t, i, w.info.Vocabulary)
+		}
+	}
+	if int64(n)-int64(r.Prompt) >= int64(r.Sampler.MaxTokens) {
+		return invalid("max_tokens", "%d output tokens were ordered and %d are there already", r.Sampler.MaxTokens, n-int(r.Prompt))
+	}
+	return nil
+}
+
+func checkSampler(r *core.SignedRequest) error {
+	s := &r.Sampler
+	switch {
+	case s.Temperature > maxTemperature:
+		return invalid("temperature", "a temperature above 2 is not served")
+	case s.TopP > million:
+		return invalid("top_p", "top_p cannot exceed 1")
+	case s.MinP > million:
+		return invalid("min_p", "min_p cannot exceed 1")
+	case len(s.Stop) > maxStops:
+		return invalid("stop", "%d stop strings, at most %d are served", len(s.Stop), maxStops)
+	}
+	for _, t := range s.Stop {
+		if t == "" || len(t) > maxStopBytes {
+			return invalid("stop", "a stop string has 1 to %d bytes", maxStopBytes)
+		}
+	}
+	return nil
+}
+
+// checkResume verifies that input beyond the prompt was delivered by a
+// registered provider: nobody else's words may be continued as an answer.
+func (w *Worker) checkResume(ctx context.Context, r *core.SignedRequest) error {
+	rest := r.Input[r.Prompt:]
+	g := r.Resume
+	if g == nil {
+		if len(rest) > 0 {
+			return invalid("resume", "%d input tokens are beyond the prompt without a provider's signature", len(rest))
+		}
+		return nil
+	}
+	switch {
+	case len(rest) == 0:
+		return invalid("resume", "there is nothing to resume: the input is the prompt")
+	case int64(g.Count) != int64(len(rest)):
+		return invalid("resume", "the signed progress counts %d tokens, the input holds %d beyond the prompt", g.Count, len(rest))
+	case g.Tokens != core.TokenChain(core.Hash{}, rest):
+		return invalid("resume", "the signed progress is over other tokens")
+	case voucher.VerifyDigest(g.Digest(r.ChainID), g.Signature, g.Provider) != nil:
+		return invalid("resume", "the progress is not signed by %v", g.Provider)
+	}
+	ok, err := w.cfg.Registered(ctx, g.Provider)
+	if err != nil {
+		return &core.Error{Code: core.CodeUnavailable, Message: "the provider could not look up who began the answer", Err: err}
+	}
+	if !ok {
+		return invalid("resume", "%v, who signed the progress, is no registered provider", g.Provider)
+	}
+	return nil
+}
