@@ -95,7 +95,7 @@ func (m *Matrix) Row(dst []float32, r int) {
 			scale := m.scale(panel, b, lane)
 			src := m.quants[(panel*m.blocks+b)*256+4*lane:]
 			for c := range spec.Block {
-				dst[b*spec.Block+c] = scale * float32(src[c/4*32+c%4])
+				dst[b*spec.Block+c] = float32(scale * float32(src[c/4*32+c%4]))
 			}
 		}
 	case Q4_0:
@@ -104,8 +104,8 @@ func (m *Matrix) Row(dst []float32, r int) {
 			src := m.quants[(panel*m.blocks+b)*128+4*lane:]
 			for c := range spec.Block / 2 {
 				v := uint8(src[c/4*32+c%4])
-				dst[b*spec.Block+c] = scale * float32(int32(v&15)-8)
-				dst[b*spec.Block+16+c] = scale * float32(int32(v>>4)-8)
+				dst[b*spec.Block+c] = float32(scale * float32(int32(v&15)-8))
+				dst[b*spec.Block+16+c] = float32(scale * float32(int32(v>>4)-8))
 			}
 		}
 	}

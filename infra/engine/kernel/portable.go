@@ -134,7 +134,7 @@ func scoresPortable(scores []float32, ld int, q []float32, heads, dim int, keys 
 				}
 			}
 			for i, v := range acc {
-				scores[g*ld+p*8+i] = v * scale
+				scores[g*ld+p*8+i] = float32(v * scale)
 			}
 		}
 	}
@@ -158,6 +158,6 @@ func expPortable(x []float32) {
 
 func scalePortable(x []float32, factor float32) {
 	for i, v := range x {
-		x[i] = v * factor
+		x[i] = float32(v * factor)
 	}
 }

@@ -7,7 +7,7 @@ func AttentionScale(headDim int) float32 { return 1 / Sqrt(float32(headDim)) }
 // head: the products are added sequentially over the head dimension, from +0,
 // and the sum is then multiplied.
 func AttentionScore(q, k []float32, scale float32) float32 {
-	return AttentionScoreStep(0, q, k) * scale
+	return float32(AttentionScoreStep(0, q, k) * scale)
 }
 
 // AttentionScoreStep continues the sum of a score over some dimensions.
@@ -34,7 +34,7 @@ func AttentionMixStep(acc, weights, values []float32, stride int) {
 func AttentionFinish(acc []float32, sum float32) {
 	inv := 1 / sum
 	for d := range acc {
-		acc[d] = acc[d] * inv
+		acc[d] = float32(acc[d] * inv)
 	}
 }
 

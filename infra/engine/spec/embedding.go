@@ -12,7 +12,7 @@ func DequantizeQ8(dst []float32, row []byte) {
 		block := row[b*Q8Bytes : b*Q8Bytes+Q8Bytes]
 		scale := HalfToFloat(binary.LittleEndian.Uint16(block))
 		for i := range Block {
-			dst[b*Block+i] = scale * float32(int8(block[2+i]))
+			dst[b*Block+i] = float32(scale * float32(int8(block[2+i])))
 		}
 	}
 }
@@ -23,8 +23,8 @@ func DequantizeQ4(dst []float32, row []byte) {
 		block := row[b*Q4Bytes : b*Q4Bytes+Q4Bytes]
 		scale := HalfToFloat(binary.LittleEndian.Uint16(block))
 		for i := range Block / 2 {
-			dst[b*Block+i] = scale * float32(int32(block[2+i]&15)-8)
-			dst[b*Block+16+i] = scale * float32(int32(block[2+i]>>4)-8)
+			dst[b*Block+i] = float32(scale * float32(int32(block[2+i]&15)-8))
+			dst[b*Block+16+i] = float32(scale * float32(int32(block[2+i]>>4)-8))
 		}
 	}
 }

@@ -11,7 +11,7 @@ func HalfToFloat(h uint16) float32 {
 	mantissa := uint32(h & 0x3ff)
 	switch exponent {
 	case 0:
-		magnitude := float32(mantissa) * (1.0 / (1 << 24))
+		magnitude := float32(float32(mantissa) * (1.0 / (1 << 24)))
 		return math.Float32frombits(math.Float32bits(magnitude) | sign)
 	case 31:
 		return math.Float32frombits(sign | 0x7f800000 | mantissa<<13)

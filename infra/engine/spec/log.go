@@ -30,7 +30,7 @@ func Log(x float32) float32 {
 	}
 	exponent := int32(0)
 	if math.Float32bits(x) < 0x00800000 {
-		x = x * (1 << 25)
+		x = float32(x * (1 << 25))
 		exponent = -25
 	}
 	bits := math.Float32bits(x)

@@ -27,7 +27,7 @@ func RMSNormInverse(sumOfSquares float32, n int, eps float32) float32 {
 // RMSNorm, which splits anywhere.
 func RMSNormScale(dst, x, weight []float32, inv float32) {
 	for i, v := range x {
-		dst[i] = float32(v*inv) * weight[i]
+		dst[i] = float32(float32(v*inv) * weight[i])
 	}
 }
 

@@ -10,7 +10,7 @@ package spec
 // a tiny number and not zero; NaN and Inf in gate give NaN or Inf.
 func SiLUMul(gate, up []float32) {
 	for i, g := range gate {
-		gate[i] = SiLU(g) * up[i]
+		gate[i] = float32(SiLU(g) * up[i])
 	}
 }
 
