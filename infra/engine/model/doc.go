@@ -1,0 +1,15 @@
+// Package model runs a transformer from a GGUF file as a function: it
+// implements [core.Engine] for Llama and Qwen2 architectures on the canonical
+// numerics of package spec.
+//
+// Start with [Open] or [OpenBytes]; then [Model.NewSequence] admits a request
+// and [Model.Step] advances any number of sequences together, prompts in chunks
+// and answers token by token, in one pass through the weights. [Model.Replay]
+// audits an answer. Released sequences leave their keys and values behind for
+// later requests with the same beginning.
+//
+// The guarantee: a sequence's tokens and boundary leaves depend on its
+// [core.SequenceInput] and the model root alone. Chunking, neighbours in the
+// batch, threads, the prefix cache, interruption and resumption leave every bit
+// as it is. An engine that is not stepped uses no processor time.
+package model

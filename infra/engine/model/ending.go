@@ -1,0 +1,66 @@
+package model
+
+import (
+	"bytes"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/token"
+)
+
+// FinishInvalid ends an answer whose numbers left the finite range: the next
+// token is undefined, on every machine alike. Weights of sane models never lead
+// there.
+const FinishInvalid core.FinishReason = "invalid"
+
+// ending decides after which token an answer ends. An end token counts unless
+// the sampler ignores it; a stop string counts as soon as the bytes that the
+// answer's tokens stand for contain it; MaxTokens and the model's context bound
+// the length.
+type ending struct {
+	tokenizer *token.Tokenizer
+	sampler   *core.Sampler
+	room      int    // output tokens until MaxTokens or the context is full
+	longest   int    // bytes of the longest stop string
+	tail      []byte // the end of the answer's bytes, shorter than longest
+}
+
+// newEnding starts before the first output token of an answer to prompt tokens
+// on a model with that context.
+func newEnding(t *token.Tokenizer, s *core.Sampler, prompt, context int) *ending {
+	e := &ending{tokenizer: t, sampler: s, room: context - prompt}
+	if uint64(s.MaxTokens) < uint64(e.room) {
+		e.room = int(s.MaxTokens)
+	}
+	for _, stop := range s.Stop {
+		e.longest = max(e.longest, len(stop))
+	}
+	return e
+}
+
+// after takes the next token and returns the reason to end with it, or "".
+func (e *ending) after(t core.Token) core.FinishReason {
+	e.room--
+	stopped := e.stopsWith(e.tokenizer.Piece(t))
+	switch {
+	case stopped, !e.sampler.IgnoreEOS && e.tokenizer.IsEnd(t):
+		return core.FinishStop
+	case e.room <= 0:
+		return core.FinishLength
+	}
+	return ""
+}
+
+func (e *ending) stopsWith(piece []byte) bool {
+	if e.longest == 0 {
+		return false
+	}
+	e.tail = append(e.tail, piece...)
+	found := false
+	for _, stop := range e.sampler.Stop {
+		found = found || bytes.Contains(e.tail, []byte(stop))
+	}
+	if extra := len(e.tail) - (e.longest - 1); extra > 0 {
+		e.tail = append(e.tail[:0], e.tail[extra:]...)
+	}
+	return found
+}

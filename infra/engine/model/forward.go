@@ -1,0 +1,225 @@
+package model
+
+import (
+	"context"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/kernel"
+	"github.com/koinon-network/koinon/infra/engine/sample"
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// logitRows is how many rows of logits are computed and sampled at a time: it
+// bounds their memory where the vocabulary is large.
+const logitRows = 16
+
+// row is one position of one sequence in a pass.
+type row struct {
+	sequence *sequence
+	token    core.Token
+	position int
+	draw     bool // sample the next token from this position
+
+	drawn core.Token // the token drawn, or -1 when the outcome is invalid
+	bad   bool       // a boundary value is not finite
+}
+
+// workspace holds the buffers of a pass, reused by the next one. All are
+// [row][...] flat.
+type workspace struct {
+	rows    []row
+	x       []float32 // residual stream
+	delta   []float32 // what a half-layer adds to it
+	normed  []float32
+	qkv     []float32 // query, key and value rows side by side
+	mixed   []float32 // attention's answer
+	hidden  []float32
+	scratch []float32
+	logits  []float32
+	input   kernel.Activations // of width: normed
+	answer  kernel.Activations // of mixed
+	inner   kernel.Activations // of hidden
+	final   kernel.Activations // of normed rows that are sampled
+	queries []kernel.Query
+	chosen  []int // rows to draw from
+	drawers [logitRows]sample.Drawer
+}
+
+func sized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/4)
+	}
+	return s[:n]
+}
+
+func (w *workspace) resize(c *config) {
+	n := len(w.rows)
+	w.x, w.delta, w.normed = sized(w.x, n*c.width), sized(w.delta, n*c.width), sized(w.normed, n*c.width)
+	w.qkv = sized(w.qkv, n*(c.qWidth()+2*c.kvWidth()))
+	w.mixed = sized(w.mixed, n*c.qWidth())
+	w.hidden, w.scratch = sized(w.hidden, n*c.hidden), sized(w.scratch, n*c.hidden)
+	w.queries = sized(w.queries, n)
+}
+
+// forward runs the rows of the workspace through the model: it writes keys,
+// values and boundary digests to the sequences' blocks and draws where asked.
+// Rows of one sequence are consecutive positions that continue what is
+// processed. When it fails, because ctx ended, no sequence has advanced.
+func (m *Model) forward(ctx context.Context) error {
+	w, c := &m.work, m.config
+	w.resize(c)
+	n := len(w.rows)
+	m.each(n, func(i int) { m.weights.embedding.row(at(w.x, i, c.width), w.rows[i].token) })
+	for l := range m.weights.layers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m.attention(l)
+		m.feedForward(l)
+	}
+	m.each(n, func(i int) {
+		x := at(w.x, i, c.width)
+		kernel.AddInto(x, at(w.delta, i, c.width))
+		m.bound(&w.rows[i], c.layers, x, nil, nil)
+	})
+	return m.draw(ctx)
+}
+
+// at is row i of a flat matrix.
+func at(m []float32, i, width int) []float32 { return m[i*width : (i+1)*width : (i+1)*width] }
+
+// each runs body for all rows, spread over the threads.
+func (m *Model) each(n int, body func(i int)) {
+	m.pool.Run(n, 0, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			body(i)
+		}
+	})
+}
+
+// attention runs the first half of layer l, leaving its addition in delta.
+func (m *Model) attention(l int) {
+	w, c, layer := &m.work, m.config, &m.weights.layers[l]
+	n, q, kv := len(w.rows), c.qWidth(), c.kvWidth()
+	stride := q + 2*kv
+
+	m.addAndNorm(l > 0, layer.attentionNorm)
+	kernel.Linears(m.pool, &w.input,
+		kernel.Product{W: layer.q, Out: w.qkv, Stride: stride},
+		kernel.Product{W: layer.k, Out: w.qkv[q:], Stride: stride},
+		kernel.Product{W: layer.v, Out: w.qkv[q+kv:], Stride: stride})
+	m.each(n, func(i int) {
+		r, all := &w.rows[i], at(w.qkv, i, stride)
+		if layer.bias != nil {
+			kernel.AddInto(all, layer.bias)
+		}
+		m.rope.Rotate(all[:q+kv], c.headDim, r.position)
+		k, v := all[q:q+kv], all[q+kv:]
+		pages := r.sequence.pages[l]
+		m.shape.Store(pages[r.position/kernel.PageTokens], r.position%kernel.PageTokens, k, v)
+		w.queries[i] = kernel.Query{Pages: pages, Position: r.position}
+		m.bound(r, l, at(w.x, i, c.width), k, v)
+	})
+	kernel.Attention(m.pool, m.shape, c.heads, w.mixed, q, w.qkv, stride, w.queries, m.scale)
+	w.answer.Reset(w.mixed, q, n, q)
+	if quantizes(q) {
+		m.pool.Run(n, 0, w.answer.Set)
+	}
+	kernel.Linear(m.pool, w.delta, c.width, layer.o, &w.answer)
+}
+
+// feedForward runs the second half of layer l, leaving its addition in delta.
+func (m *Model) feedForward(l int) {
+	w, c, layer := &m.work, m.config, &m.weights.layers[l]
+	m.addAndNorm(true, layer.feedNorm)
+	kernel.GatedLinear(m.pool, &w.inner, w.hidden, w.scratch, c.hidden, layer.gate, layer.up, &w.input)
+	kernel.Linear(m.pool, w.delta, c.width, layer.down, &w.inner)
+}
+
+// addAndNorm adds delta to the residual stream, if asked, and makes its
+// normalised rows the input of the next products.
+func (m *Model) addAndNorm(add bool, weight []float32) {
+	w, c := &m.work, m.config
+	n := len(w.rows)
+	w.input.Reset(w.normed, c.width, n, c.width)
+	m.each(n, func(i int) {
+		x := at(w.x, i, c.width)
+		if add {
+			kernel.AddInto(x, at(w.delta, i, c.width))
+		}
+		kernel.RMSNorm(at(w.normed, i, c.width), x, weight, c.eps)
+		if quantizes(c.width) {
+			w.input.Set(i, i+1)
+		}
+	})
+}
+
+// quantizes reports whether rows of that width can meet quantised weights.
+func quantizes(width int) bool { return width%spec.Block == 0 }
+
+// bound checks the boundary values of a row at layer boundary l and records
+// their digest where the sequence is traced.
+func (m *Model) bound(r *row, l int, x, k, v []float32) {
+	if !kernel.Finite(x) || !kernel.Finite(k) || !kernel.Finite(v) {
+		r.bad = true
+	}
+	if s := r.sequence; s.in.Trace {
+		b := s.lease.blocks[r.position/kernel.PageTokens]
+		digest(&b.digests[r.position%kernel.PageTokens*(m.config.layers+1)+l], x, k, v)
+	}
+}
+
+// draw samples from the chosen rows' logits.
+func (m *Model) draw(ctx context.Context) error {
+	w := &m.work
+	m.markInvalid()
+	w.chosen = w.chosen[:0]
+	for i := range w.rows {
+		if w.rows[i].draw {
+			w.chosen = append(w.chosen, i)
+		}
+	}
+	for first := 0; first < len(w.chosen); first += logitRows {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m.drawSome(w.chosen[first:min(first+logitRows, len(w.chosen))])
+	}
+	return nil
+}
+
+func (m *Model) drawSome(chosen []int) {
+	w, c, vocabulary := &m.work, m.config, m.info.Vocabulary
+	n := len(chosen)
+	w.final.Reset(w.normed, c.width, n, c.width)
+	for i, r := range chosen {
+		kernel.RMSNorm(at(w.normed, i, c.width), at(w.x, r, c.width), m.weights.finalNorm, c.eps)
+	}
+	if quantizes(c.width) {
+		w.final.Set(0, n)
+	}
+	w.logits = sized(w.logits, n*vocabulary)
+	kernel.Linear(m.pool, w.logits, vocabulary, m.weights.head, &w.final)
+	m.pool.Run(n, 1, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			r := &w.rows[chosen[i]]
+			s := r.sequence
+			var err error
+			r.drawn, err = w.drawers[i].Draw(at(w.logits, i, vocabulary), s.in.Sampler, s.in.Seed, s.outputPosition(r.position))
+			if err != nil || r.bad {
+				r.drawn = -1
+			}
+		}
+	})
+}
+
+// markInvalid spreads what is not finite to all later positions of a sequence.
+func (m *Model) markInvalid() {
+	for i := range m.work.rows {
+		r := &m.work.rows[i]
+		if r.bad {
+			r.sequence.invalid = true
+		}
+		r.bad = r.sequence.invalid
+	}
+}

@@ -1,0 +1,202 @@
+package model
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/engine/kernel"
+	"github.com/koinon-network/koinon/infra/engine/spec"
+	"github.com/koinon-network/koinon/infra/engine/token"
+)
+
+// Defaults of [Options].
+const (
+	DefaultKVBudget    = 1 << 30
+	DefaultMaxBatch    = 32
+	DefaultPrefillRows = 128
+)
+
+// Options say what an engine may use. The zero value is good.
+type Options struct {
+	// Threads is the number of processor threads of a pass; 0 is all.
+	Threads int
+	// KVBudget bounds the memory of keys, values and boundary digests, of
+	// running and of remembered sequences, in bytes.
+	KVBudget int64
+	// MaxBatch is how many sequences may be live at once.
+	MaxBatch int
+	// ContextLimit shortens the model's context; 0 leaves it. A budget too small
+	// for one whole context shortens it too: see [Model.Info].
+	ContextLimit int
+	// PrefillRows is how many prompt tokens a pass takes at most, beside the
+	// tokens of answers in progress; half as many when there are any.
+	PrefillRows int
+}
+
+// Model is an open model; it implements [core.Engine].
+type Model struct {
+	info      core.ModelInfo
+	config    *config
+	context   int // positions that fit here, at most config.context
+	template  string
+	tokenizer *token.Tokenizer
+	weights   *weights
+	file      *gguf.File
+
+	pool  *kernel.Pool
+	rope  *kernel.RoPE
+	shape kernel.KVShape
+	scale float32
+	cache *cache
+
+	maxBatch    int
+	prefillRows int
+
+	pass     sync.Mutex // held by the one pass that runs
+	work     workspace
+	entered  []*sequence
+	prefills []*sequence
+
+	life   sync.Mutex // taken after pass, before the cache's lock
+	live   int        // sequences admitted and not freed, replays apart
+	passes uint64
+	closed bool
+}
+
+var _ core.Engine = (*Model)(nil)
+
+// Open maps a GGUF file, packs its weights and computes its root, which reads
+// the whole file once. The model needs the file until Close.
+func Open(path string, o Options) (*Model, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.TrimSuffix(filepath.Base(path), ".gguf")
+	return open(f, name, o)
+}
+
+// OpenBytes is Open for a file in memory, such as an embedded one. The model
+// keeps b.
+func OpenBytes(b []byte, o Options) (*Model, error) {
+	f, err := gguf.Parse(b)
+	if err != nil {
+		return nil, err
+	}
+	return open(f, "model", o)
+}
+
+func open(f *gguf.File, name string, o Options) (*Model, error) {
+	m, err := build(f, name, o)
+	if err != nil {
+		f.Close()
+		if core.CodeOf(err) != core.CodeInternal {
+			return nil, err
+		}
+		return nil, &core.Error{Code: core.CodeInvalid, Message: "the model " + name + " cannot be run", Err: err,
+			Next: "use a GGUF file of a Llama or Qwen2 model in Q8_0, Q4_0, F16 or F32"}
+	}
+	return m, nil
+}
+
+func build(f *gguf.File, name string, o Options) (*Model, error) {
+	c, err := readConfig(f.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{config: c, file: f, maxBatch: positive(o.MaxBatch, DefaultMaxBatch),
+		prefillRows: positive(o.PrefillRows, DefaultPrefillRows)}
+	if m.tokenizer, err = token.New(f.Metadata); err != nil {
+		return nil, err
+	}
+	if m.template, err = gguf.Or(f.Text("tokenizer.chat_template"))(""); err != nil {
+		return nil, err
+	}
+	m.shape = kernel.KVShape{Heads: c.kvHeads, Dim: c.headDim}
+	if err := m.fitContext(o); err != nil {
+		return nil, err
+	}
+	threads := positive(o.Threads, runtime.GOMAXPROCS(0))
+	if m.weights, err = load(f, c, m.tokenizer.Size(), threads); err != nil {
+		return nil, err
+	}
+	id, err := gguf.Root(f)
+	if err != nil {
+		return nil, err
+	}
+	if s, err := f.Text("general.name"); err == nil && s != "" {
+		name = s
+	}
+	m.info = core.ModelInfo{ID: id, Name: name, Architecture: c.architecture, Parameters: m.weights.parameters,
+		ContextLength: m.context, Vocabulary: m.tokenizer.Size(), Layers: c.layers, Semantics: core.SemanticsV1}
+	m.pool = kernel.NewPool(threads)
+	m.rope = kernel.NewRoPE(m.pool, c.rope, m.context)
+	m.scale = spec.AttentionScale(c.headDim)
+	return m, nil
+}
+
+func positive(n, fallback int) int {
+	if n > 0 {
+		return n
+	}
+	return fallback
+}
+
+// fitContext divides the budget into blocks and shortens the context to what
+// they hold.
+func (m *Model) fitContext(o Options) error {
+	budget := o.KVBudget
+	if budget <= 0 {
+		budget = DefaultKVBudget
+	}
+	size, ok := m.config.blockBytes()
+	if !ok || budget < size {
+		return &core.Error{Code: core.CodeInvalid,
+			Message: fmt.Sprintf("%d tokens of keys and values take %d bytes and the budget is %d", kernel.PageTokens, size, budget),
+			Next:    "raise the memory budget"}
+	}
+	capacity := int(min(budget/size, 1<<20))
+	m.context = min(m.config.context, capacity*kernel.PageTokens)
+	if o.ContextLimit > 0 {
+		m.context = min(m.context, o.ContextLimit)
+	}
+	m.cache = newCache(m.config.layers, m.shape, capacity)
+	return nil
+}
+
+// Info implements core.Engine. Its context length is what fits here.
+func (m *Model) Info() core.ModelInfo { return m.info }
+
+// Root names the model on the network.
+func (m *Model) Root() core.ModelID { return m.info.ID }
+
+// Tokenizer is the model's own.
+func (m *Model) Tokenizer() *token.Tokenizer { return m.tokenizer }
+
+// Template is the source of the model's chat template, "" where it has none.
+func (m *Model) Template() string { return m.template }
+
+// Metadata are the file's header values.
+func (m *Model) Metadata() gguf.Metadata { return m.file.Metadata }
+
+// Close waits for the running pass, ends the threads and frees the memory.
+// Sequences that are still live can only be released.
+func (m *Model) Close() error {
+	m.pass.Lock()
+	defer m.pass.Unlock()
+	m.life.Lock()
+	defer m.life.Unlock()
+	if m.closed {
+		return nil
+	}
+	m.closed = true
+	m.pool.Close()
+	m.weights, m.rope, m.work = nil, nil, workspace{}
+	m.cache.close()
+	return m.file.Close()
+}

@@ -1,0 +1,87 @@
+package model
+
+import (
+	"context"
+	"slices"
+
+	"github.com/koinon-network/koinon/core"
+)
+
+// Replay implements core.Engine. It reads nothing from the prefix cache: every
+// position is computed anew. A position whose outcome is invalid has the token
+// -1. Steps of other sequences go on between its chunks.
+func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core.Token) (core.Replayed, error) {
+	result := core.Replayed{Ended: -1}
+	s, err := m.newSequence(in)
+	if err == nil {
+		err = m.checkTokens(output)
+	}
+	if err == nil && len(in.Input)+len(output) > m.context {
+		err = tooLong("prompt and answer have %d tokens and the context is %d", len(in.Input)+len(output), m.context)
+	}
+	if err != nil || len(output) == 0 {
+		return result, err
+	}
+	result.Finish, result.Ended = s.judge(output)
+	s.tokens = slices.Concat(s.in.Input, output[:len(output)-1])
+	if err := m.admit(s, len(s.tokens), false); err != nil {
+		return result, err
+	}
+	defer s.Release()
+	result.Tokens = make([]core.Token, 0, len(output))
+	for s.processed < len(s.tokens) {
+		if result.Tokens, err = m.replaySome(ctx, s, result.Tokens); err != nil {
+			return core.Replayed{}, err
+		}
+	}
+	if in.Trace {
+		result.Boundaries = s.leaves(s.processed)
+	}
+	return result, nil
+}
+
+// judge returns the reason to end after the last token of output and the first
+// position after which a reason held, or -1.
+func (s *sequence) judge(output []core.Token) (core.FinishReason, int) {
+	first := -1
+	for _, t := range s.base() {
+		if s.ending.after(t) != "" {
+			first = 0
+		}
+	}
+	var reason core.FinishReason
+	for i, t := range output {
+		if reason = s.ending.after(t); reason != "" && first < 0 {
+			first = i
+		}
+	}
+	return reason, first
+}
+
+// replaySome runs the next chunk and appends the tokens drawn.
+func (m *Model) replaySome(ctx context.Context, s *sequence, drawn []core.Token) ([]core.Token, error) {
+	m.pass.Lock()
+	defer m.pass.Unlock()
+	m.life.Lock()
+	closed := m.closed
+	m.life.Unlock()
+	if closed {
+		return nil, errClosed()
+	}
+	m.work.rows = m.work.rows[:0]
+	m.addRows(s, min(m.prefillRows, len(s.tokens)-s.processed))
+	for i := range m.work.rows {
+		m.work.rows[i].draw = m.work.rows[i].position >= len(s.in.Input)-1
+	}
+	if err := m.forward(ctx); err != nil {
+		return nil, err
+	}
+	for _, r := range m.work.rows {
+		if r.draw {
+			drawn = append(drawn, r.drawn)
+		}
+	}
+	s.commit(s.processed + len(m.work.rows))
+	clear(m.work.rows)
+	return drawn, nil
+}
