@@ -122,7 +122,7 @@ func (t *Till) seat(b *book, r *core.SignedRequest, worst core.Amount) (*tab, er
 		// Vouchers for work that a crash made this till forget: it was owed.
 		b.charge(r.Model, b.paid.Less(b.Owed))
 	}
-	if debt := b.debt(); debt.Cmp(b.allowed()) > 0 {
+	if debt := b.debt(); debt.Cmp(b.running()) > 0 {
 		return nil, inArrears(c.ID, b.Owed, debt)
 	}
 	if free := b.free(); free.Cmp(worst) < 0 {

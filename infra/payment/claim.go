@@ -137,7 +137,9 @@ func (t *Till) claim(ctx context.Context, batch []Claim) error {
 		return t.claimed(batch)
 	}
 	if ctx.Err() != nil || len(batch) == 1 {
-		t.postpone(ctx, batch)
+		if t.reread(ctx, batch) {
+			return nil // an earlier claim, whose answer was lost, had done it
+		}
 		return err
 	}
 	// One bad channel fails the whole transaction: find it.
@@ -151,18 +153,25 @@ func (t *Till) claim(ctx context.Context, batch []Claim) error {
 	return first
 }
 
-// postpone reads a channel whose claim failed again: the claim may have
-// succeeded all the same, or the channel may be gone.
-func (t *Till) postpone(ctx context.Context, batch []Claim) {
+// reread looks at channels whose claim failed: the claim may have succeeded all
+// the same, or the channel may be gone. It reports whether nothing is left to
+// claim, and puts off what is.
+func (t *Till) reread(ctx context.Context, batch []Claim) (done bool) {
+	done = true
 	for _, v := range batch {
 		c, err := t.chain.Channel(ctx, v.Voucher.Channel)
 		t.mu.Lock()
+		b := t.books[v.Voucher.Channel]
 		if err == nil {
 			t.observe(c)
 		}
-		t.books[v.Voucher.Channel].retry = t.opt.Now().Add(t.opt.Poll)
+		if c.Claimed.Cmp(v.Voucher.Amount) < 0 {
+			done = false
+			b.retry = t.opt.Now().Add(t.opt.Poll)
+		}
 		t.mu.Unlock()
 	}
+	return done
 }
 
 func (t *Till) claimed(batch []Claim) error {

@@ -204,6 +204,15 @@ func (b *book) allowed() (sum core.Amount) {
 	return sum
 }
 
+// running is the debt that open requests may account for: what exceeds it was
+// left by requests that have ended.
+func (b *book) running() (sum core.Amount) {
+	for t := range b.tabs {
+		sum = sum.Add(larger(t.credit, t.due))
+	}
+	return sum
+}
+
 // free is the deposit that neither vouchers, debts nor open requests take.
 func (b *book) free() core.Amount {
 	taken := larger(b.paid, b.Owed)
