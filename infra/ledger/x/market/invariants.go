@@ -80,9 +80,9 @@ func (k Keeper) checkReferences(ctx context.Context) error {
 		p, err := k.providers.Get(ctx, a)
 		switch {
 		case errors.Is(err, collections.ErrNotFound) || len(o.Offers) == 0 || p.Jailed:
-			return true, fmt.Errorf("market: %s may not have offers", a)
+			return true, fmt.Errorf("market: %s may not have offers", k.canonical(a))
 		case err == nil && p.Bond.IsZero():
-			return true, fmt.Errorf("market: %s has offers and no bond, the minimum is %s", a, params.MinBond)
+			return true, fmt.Errorf("market: %s has offers and no bond, the minimum is %s", k.canonical(a), params.MinBond)
 		}
 		return false, err
 	})

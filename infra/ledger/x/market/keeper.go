@@ -85,7 +85,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 func (k Keeper) Provider(ctx context.Context, a sdk.AccAddress) (Provider, error) {
 	p, err := k.providers.Get(ctx, a)
 	if errors.Is(err, collections.ErrNotFound) {
-		return p, ErrUnregistered.Wrap(a.String())
+		return p, ErrUnregistered.Wrap(k.canonical(a))
 	}
 	return p, err
 }
@@ -159,4 +159,10 @@ func (k Keeper) account(s string) (sdk.AccAddress, error) {
 		return nil, ErrInvalid.Wrap(fmt.Sprintf("account %s has %d bytes, want 20", s, len(a)))
 	}
 	return a, nil
+}
+
+// canonical writes an account of 20 bytes, which bech32 always can.
+func (k Keeper) canonical(a sdk.AccAddress) string {
+	s, _ := k.addresses.BytesToString(a)
+	return s
 }

@@ -48,15 +48,15 @@ func (s msgServer) Register(goCtx context.Context, msg *MsgRegister) (*MsgRegist
 		return nil, ErrFunds.Wrap(err.Error())
 	}
 	err = s.providers.Set(ctx, a, Provider{
-		Address: msg.Provider, Moniker: msg.Moniker, PeerId: msg.PeerId, Addrs: msg.Addrs, Hardware: msg.Hardware,
+		Address: s.canonical(a), Moniker: msg.Moniker, PeerId: msg.PeerId, Addrs: msg.Addrs, Hardware: msg.Hardware,
 		Bond: msg.Bond, Registered: ctx.BlockTime().Unix(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &MsgRegisterResponse{}, ctx.EventManager().EmitTypedEvents(
-		&EventRegistered{Provider: msg.Provider, Moniker: msg.Moniker, PeerId: msg.PeerId},
-		&EventBondChanged{Provider: msg.Provider, Bond: msg.Bond.String()},
+		&EventRegistered{Provider: s.canonical(a), Moniker: msg.Moniker, PeerId: msg.PeerId},
+		&EventBondChanged{Provider: s.canonical(a), Bond: msg.Bond.String()},
 	)
 }
 
@@ -103,7 +103,7 @@ func (s msgServer) Update(goCtx context.Context, msg *MsgUpdate) (*MsgUpdateResp
 		return nil, err
 	}
 	return &MsgUpdateResponse{}, ctx.EventManager().EmitTypedEvent(
-		&EventRegistered{Provider: msg.Provider, Moniker: msg.Moniker, PeerId: msg.PeerId})
+		&EventRegistered{Provider: s.canonical(a), Moniker: msg.Moniker, PeerId: msg.PeerId})
 }
 
 // own returns the sender's registration.
@@ -143,7 +143,7 @@ func (s msgServer) PostOffers(goCtx context.Context, msg *MsgPostOffers) (*MsgPo
 	if err != nil {
 		return nil, err
 	}
-	event := &EventOffersPosted{Provider: msg.Provider}
+	event := &EventOffersPosted{Provider: v.Address}
 	for _, o := range msg.Offers {
 		event.Models = append(event.Models, hex.EncodeToString(o.Model))
 	}
@@ -213,7 +213,7 @@ func (s msgServer) Unbond(goCtx context.Context, msg *MsgUnbond) (*MsgUnbondResp
 	if err != nil {
 		return nil, err
 	}
-	u := Unbonding{Id: id, Provider: msg.Provider, Amount: msg.Amount, Completes: ctx.BlockTime().Unix() + int64(p.UnbondDelay)}
+	u := Unbonding{Id: id, Provider: v.Address, Amount: msg.Amount, Completes: ctx.BlockTime().Unix() + int64(p.UnbondDelay)}
 	if err := s.enqueue(ctx, a, u); err != nil {
 		return nil, err
 	}

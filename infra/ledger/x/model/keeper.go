@@ -85,3 +85,19 @@ func (k Keeper) account(s string) (sdk.AccAddress, error) {
 	}
 	return a, nil
 }
+
+// canonicalShares writes checked shares in one form.
+func (k Keeper) canonicalShares(shares []Share) []Share {
+	out := make([]Share, len(shares))
+	for i, s := range shares {
+		a, _ := k.account(s.Account)
+		out[i] = Share{Account: k.canonical(a), Points: s.Points}
+	}
+	return out
+}
+
+// canonical writes an account of 20 bytes, which bech32 always can.
+func (k Keeper) canonical(a sdk.AccAddress) string {
+	s, _ := k.addresses.BytesToString(a)
+	return s
+}

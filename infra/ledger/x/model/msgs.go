@@ -24,7 +24,7 @@ func (s msgServer) Publish(goCtx context.Context, msg *MsgPublish) (*MsgPublishR
 		return nil, err
 	}
 	m := Model{
-		Id: msg.Id, Name: msg.Name, Publisher: msg.Publisher, Format: msg.Format, Semantics: msg.Semantics,
+		Id: msg.Id, Name: msg.Name, Publisher: s.canonical(publisher), Format: msg.Format, Semantics: msg.Semantics,
 		Tokenizer: msg.Tokenizer, Licence: msg.Licence, Parent: msg.Parent, Shares: msg.Shares, Data: msg.Data,
 		Context: msg.Context, Size_: msg.Size_, Published: ctx.BlockTime().Unix(),
 	}
@@ -34,6 +34,7 @@ func (s msgServer) Publish(goCtx context.Context, msg *MsgPublish) (*MsgPublishR
 	if err := s.unused(ctx, m); err != nil {
 		return nil, err
 	}
+	m.Shares, m.Data = s.canonicalShares(m.Shares), s.canonicalShares(m.Data)
 	if m.Depth, err = s.depth(ctx, p, m); err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func (s msgServer) SetShares(goCtx context.Context, msg *MsgSetShares) (*MsgSetS
 	if err := s.checkShares("shares", msg.Shares, p.MaxShares); err != nil {
 		return nil, ErrInvalid.Wrap(err.Error())
 	}
-	m.Shares = msg.Shares
+	m.Shares = s.canonicalShares(msg.Shares)
 	if err := s.models.Set(ctx, m.Id, m); err != nil {
 		return nil, err
 	}

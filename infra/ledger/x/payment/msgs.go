@@ -76,7 +76,7 @@ func (k Keeper) newChannel(msg *MsgOpen) (c Channel, payer, provider sdk.AccAddr
 		return
 	}
 	c = Channel{
-		Payer: msg.Payer, Signer: msg.Signer, Provider: msg.Provider, Deposit: msg.Deposit, Claimed: math.ZeroInt(),
+		Payer: k.canonical(payer), Signer: k.canonical(signer), Provider: k.canonical(provider), Deposit: msg.Deposit, Claimed: math.ZeroInt(),
 		Salt: msg.Salt, WithdrawDelay: msg.WithdrawDelay, Expiry: msg.Expiry, State: StateOpen,
 	}
 	id := voucher.ConfigOf(core.Channel{

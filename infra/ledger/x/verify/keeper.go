@@ -82,3 +82,9 @@ func (k Keeper) account(s string) (sdk.AccAddress, error) {
 	}
 	return a, nil
 }
+
+// canonical writes an account of 20 bytes, which bech32 always can.
+func (k Keeper) canonical(a sdk.AccAddress) string {
+	s, _ := k.addresses.BytesToString(a)
+	return s
+}

@@ -37,7 +37,7 @@ func (s msgServer) CommitReceipts(goCtx context.Context, msg *MsgCommitReceipts)
 		return nil, err
 	}
 	b := Batch{
-		Provider: msg.Provider, Sequence: msg.Sequence, Root: msg.Root, Count: msg.Count,
+		Provider: s.canonical(a), Sequence: msg.Sequence, Root: msg.Root, Count: msg.Count,
 		Height: ctx.BlockHeight(), Time: ctx.BlockTime().Unix(),
 	}
 	if err := b.validate(p); err != nil {
