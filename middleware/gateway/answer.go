@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/payment"
 )
 
 // Call is one question on its way through the network.
@@ -184,26 +185,43 @@ func (r *run) attempt(ctx context.Context, n int, c candidate) error {
 	if err != nil {
 		return err
 	}
-	defer pay.Release()
-
 	nonce := randomHash()
-	req, err := r.request(n, c, pay.Channel().ID, nonce)
+	req, err := r.request(n, c, pay, nonce)
 	if err != nil {
+		pay.Release()
 		return err
 	}
-	x, err := r.cfg.Dialer.Infer(ctx, c.provider, req, nonce)
+	x, err := r.open(ctx, c, pay, req, nonce)
 	if err != nil {
+		err = c.refusal(err)
+		pay.Release()
 		r.blame(ctx, c, err)
 		return err
 	}
 	defer x.Close()
+	req.Voucher = nil
 	a := &attempt{run: r, candidate: c, pay: pay, exchange: x, request: req, nonce: nonce, begin: time.Now(), paidAt: time.Now()}
 	err = a.stream(ctx)
+	if a.settled {
+		pay.Release()
+	} else {
+		pay.Abandon()
+	}
 	r.answer.Usage.Output = uint32(len(r.output))
 	if err != nil {
 		r.blame(ctx, c, err)
 	}
 	return err
+}
+
+// refusal turns what a provider says of a request that this gateway has checked
+// into a failure of the provider's, so that another one is asked and the client
+// is not blamed.
+func (c candidate) refusal(err error) error {
+	if retryable(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &core.Error{Code: core.CodeProvider, Message: c.provider.Moniker + " refuses the request", Err: err}
 }
 
 // blame remembers a failure that is the provider's.
@@ -218,10 +236,26 @@ func (r *run) blame(ctx context.Context, c candidate, err error) {
 	}
 }
 
-func (r *run) request(n int, c candidate, ch core.ChannelID, nonce core.Hash) (core.SignedRequest, error) {
+// open starts the exchange. A provider that names arrears of earlier, broken
+// streams is paid what they may have cost and asked once more.
+func (r *run) open(ctx context.Context, c candidate, pay Payment, req core.SignedRequest, nonce core.Hash) (core.Exchange, error) {
+	x, err := r.cfg.Dialer.Infer(ctx, c.provider, req, nonce)
+	total, owed := payment.Arrears(err)
+	if !owed {
+		return x, err
+	}
+	v, perr := pay.PayArrears(ctx, total)
+	if perr != nil {
+		return nil, perr
+	}
+	req.Voucher = &v
+	return r.cfg.Dialer.Infer(ctx, c.provider, req, nonce)
+}
+
+func (r *run) request(n int, c candidate, pay Payment, nonce core.Hash) (core.SignedRequest, error) {
 	req := core.SignedRequest{Request: core.Request{
 		ChainID: r.cfg.ChainID, ID: attemptID(r.answer.ID, n), Model: r.call.Model.ID, Semantics: r.call.Model.Semantics,
-		Provider: c.provider.Address, Channel: ch,
+		Provider: c.provider.Address, Channel: pay.Channel().ID,
 		Input: slices.Concat(r.call.Input, r.output), Prompt: uint32(len(r.call.Input)),
 		Sampler: r.call.Sampler, UserSeed: r.call.UserSeed, NonceCommit: sha256.Sum256(nonce[:]),
 		PriceIn: c.offer.PriceIn, PriceOut: c.offer.PriceOut, Expiry: time.Now().Add(10 * time.Minute).Unix(),
@@ -234,7 +268,8 @@ func (r *run) request(n int, c candidate, ch core.ChannelID, nonce core.Hash) (c
 		return req, &core.Error{Code: core.CodeInternal, Message: "the gateway cannot sign", Err: err}
 	}
 	req.Signature = sig
-	return req, nil
+	req.Voucher, err = pay.Latest()
+	return req, err
 }
 
 // attempt is one exchange with one provider.
@@ -252,6 +287,7 @@ type attempt struct {
 	paid     core.Amount // by this attempt
 	paidAt   time.Time
 	own      []core.Token // delivered by this attempt
+	settled  bool         // the provider has a voucher over all it asked
 }
 
 // stream receives until Done, emitting and paying as it goes.
@@ -338,10 +374,12 @@ func (a *attempt) done(ctx context.Context, d *core.Done) error {
 	// the client still listens.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer stop()
-	if err := a.settleUp(ctx, d.Due); err != nil {
+	err := a.settleUp(ctx, d.Due)
+	if err != nil {
 		a.cfg.Log.Warn("final voucher not delivered", "id", a.answer.ID.Short(), "err", err)
 	}
-	ev := core.Evidence{Version: 1, Receipt: d.Receipt, Request: a.request, Nonce: a.nonce, VRF: a.proof, VRFKey: peerKey(a.provider.PeerID),
+	a.settled = err == nil
+	ev := core.Evidence{Version: 1, Receipt: d.Receipt, Request: a.request, Nonce: a.nonce, VRF: a.proof, VRFKey: vrfKey(a.provider),
 		Output: a.own, Boundaries: d.Boundaries, ModelName: a.call.Model.Name}
 	if err := a.cfg.Archive.Put(ctx, ev); err != nil {
 		a.cfg.Log.Error("receipt not stored", "id", a.answer.ID.Short(), "err", err)

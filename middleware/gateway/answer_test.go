@@ -71,7 +71,7 @@ func (w *world) Batches(context.Context, core.Address, int) ([]core.ReceiptBatch
 
 func (w *world) Address() core.Address                   { return core.Address{99} }
 func (w *world) Sign(core.Hash) (core.Signature, error)  { return core.Signature{}, nil }
-func (w *world) Prepare(context.Context, []core.Address) {}
+func (w *world) Prepare(context.Context, []core.Address) error { return nil }
 func (w *world) Put(_ context.Context, e core.Evidence) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -122,6 +122,11 @@ func (p *worldPayment) Pay(_ context.Context, due core.Amount) (core.Voucher, er
 	p.w.paid[p.to] = p.w.paid[p.to].Add(d)
 	return core.Voucher{Amount: due}, nil
 }
+func (p *worldPayment) Latest() (*core.Voucher, error) { return nil, nil }
+func (p *worldPayment) PayArrears(context.Context, core.Amount) (core.Voucher, error) {
+	return core.Voucher{}, core.Errorf(core.CodeUnpaid, "no arrears here")
+}
+func (p *worldPayment) Abandon() { p.Release() }
 func (p *worldPayment) Release() { p.w.mu.Lock(); p.w.reserved--; p.w.mu.Unlock() }
 
 func (w *world) Infer(_ context.Context, p core.Provider, r core.SignedRequest, _ core.Hash) (core.Exchange, error) {
@@ -390,6 +395,8 @@ func TestRefusals(t *testing.T) {
 		{"nobody", newWorld(t), ask(""), 503, "no_provider"},
 		{"all busy", newWorld(t, behaviour{refuse: busy}, behaviour{refuse: busy}), ask(""), 429, "overloaded"},
 		{"all dead", newWorld(t, behaviour{dieAfter: 1}, behaviour{refuse: core.Errorf(core.CodeProvider, "gone")}), ask(""), 502, "provider_failed"},
+		{"refused as if it were ours", newWorld(t, behaviour{refuse: core.Errorf(core.CodeInvalid, "I do not like it")}), ask(""), 502, "provider_failed"},
+		{"a provider's own idea of the channel", newWorld(t, behaviour{refuse: core.Errorf(core.CodeUnpaid, "not enough")}), ask(""), 502, "provider_failed"},
 		{"too long", newWorld(t, behaviour{}), fmt.Sprintf(hello, "")[:0] + strings.Replace(ask(""), "hello", strings.Repeat("x", 64), 1), 400, "context_length_exceeded"},
 		{"poor", func() *world { w := newWorld(t, behaviour{}); w.wallet = core.NewAmount(5); return w }(), ask(""), 402, "insufficient_funds"},
 	} {

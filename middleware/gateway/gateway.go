@@ -16,8 +16,16 @@ type Payment interface {
 	// Pay signs a voucher that raises this request's part to due. It is on disk
 	// when Pay returns.
 	Pay(ctx context.Context, due core.Amount) (core.Voucher, error)
-	// Release gives back what was reserved and not paid.
+	// Latest is the channel's voucher so far, nil when nothing was ever signed.
+	// A request carries it, so that a lost one does not bar the channel.
+	Latest() (*core.Voucher, error)
+	// PayArrears signs for the cumulative total that the provider says broken-off
+	// requests owe, as far as they may.
+	PayArrears(ctx context.Context, total core.Amount) (core.Voucher, error)
+	// Release ends a request that is paid; what it did not use is free again.
 	Release()
+	// Abandon ends a request that was broken off before it was settled.
+	Abandon()
 }
 
 // Purse is the consumer's side of payment; infra/payment provides it.
@@ -26,7 +34,7 @@ type Purse interface {
 	// fails with CodeUnpaid when the wallet cannot cover it.
 	Reserve(ctx context.Context, provider core.Address, need core.Amount) (Payment, error)
 	// Prepare opens channels to likely providers ahead of need.
-	Prepare(ctx context.Context, providers []core.Address)
+	Prepare(ctx context.Context, providers []core.Address) error
 }
 
 // Archive keeps receipts; infra/verify provides it.

@@ -1,24 +1,16 @@
 package gateway
 
 import (
-	"github.com/libp2p/go-libp2p/core/peer"
-
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/p2p"
 )
 
-// peerKey returns the ed25519 public key inside a peer id, nil if it has none.
-func peerKey(id string) core.Bytes {
-	p, err := peer.Decode(id)
+// vrfKey is the key under which a provider proves its randomness: the one in
+// its peer id. A provider whose peer id holds none was never dialled.
+func vrfKey(p core.Provider) core.Bytes {
+	k, err := p2p.PeerKey(p.PeerID)
 	if err != nil {
 		return nil
 	}
-	k, err := p.ExtractPublicKey()
-	if err != nil {
-		return nil
-	}
-	raw, err := k.Raw()
-	if err != nil {
-		return nil
-	}
-	return raw
+	return core.Bytes(k)
 }
