@@ -1,0 +1,319 @@
+package spec
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the test vectors")
+
+const vectorFile = "../../../spec/vectors/numerics.json"
+
+// vectorSet is the published file; spec/numerics.md explains it.
+type vectorSet struct {
+	Semantics int      `json:"semantics"`
+	About     string   `json:"about"`
+	Vectors   []vector `json:"vectors"`
+}
+
+type vector struct {
+	Name     string    `json:"name"`
+	Seed     uint64    `json:"seed,omitempty"`
+	About    string    `json:"about"`
+	Bytes    int       `json:"bytes"`
+	Digest   string    `json:"digest"`
+	Examples []example `json:"examples,omitempty"`
+}
+
+// example is one evaluation, values as the hexadecimal bits of binary32.
+type example struct {
+	In  []string `json:"in"`
+	Out []string `json:"out"`
+}
+
+// stream is SplitMix64.
+type stream uint64
+
+func (s *stream) next() uint64 {
+	*s += 0x9e3779b97f4a7c15
+	z := uint64(*s)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// number is a multiple of 2^-21 in [-4, 4).
+func (s *stream) number() float32 {
+	return float32(float32(int32(s.next()>>40)-1<<23) * (1.0 / (1 << 21)))
+}
+
+func (s *stream) numbers(n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = s.number()
+	}
+	return x
+}
+
+// half is a binary16 in [2^-6, 2^-5) of either sign.
+func (s *stream) half() uint16 {
+	z := s.next()
+	return uint16(z&0x83ff) | 9<<10
+}
+
+func (s *stream) bytes(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(s.next())
+	}
+	return b
+}
+
+// blocks is quantised weights: per block a half, then its bytes.
+func (s *stream) blocks(n, size int) []byte {
+	var b []byte
+	for range n {
+		b = binary.LittleEndian.AppendUint16(b, s.half())
+		b = append(b, s.bytes(size-2)...)
+	}
+	return b
+}
+
+func floatBytes(x ...float32) []byte {
+	b := make([]byte, 0, 4*len(x))
+	for _, v := range x {
+		if v != v {
+			v = math.Float32frombits(0x7fc00000)
+		}
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	return b
+}
+
+func bitsOf(x ...float32) []string {
+	out := make([]string, len(x))
+	for i, v := range x {
+		out[i] = fmt.Sprintf("%08x", math.Float32bits(v))
+	}
+	return out
+}
+
+type vectorCase struct {
+	name, about string
+	seed        uint64
+	output      func(s *stream) []byte
+	examples    []example
+}
+
+func unary(f func(float32) float32, inputs ...float32) []example {
+	var out []example
+	for _, x := range inputs {
+		out = append(out, example{bitsOf(x), bitsOf(f(x))})
+	}
+	return out
+}
+
+func vectorCases() []vectorCase {
+	each := func(f func(float32) float32, n int, input func(s *stream, i int) float32) func(*stream) []byte {
+		return func(s *stream) []byte {
+			var out []byte
+			for i := range n {
+				out = append(out, floatBytes(f(input(s, i)))...)
+			}
+			return out
+		}
+	}
+	linear := func(cols, rowBytes int, weights func(s *stream) []byte, product func(w []byte, x []float32) float32) func(*stream) []byte {
+		return func(s *stream) []byte {
+			x := s.numbers(cols)
+			var out []byte
+			for range 8 {
+				w := weights(s)
+				if len(w) != rowBytes {
+					panic("row size")
+				}
+				out = append(out, floatBytes(product(w, x))...)
+			}
+			return out
+		}
+	}
+	quantized := func(step func(float32, []byte, []int8, []float32) float32) func([]byte, []float32) float32 {
+		return func(w []byte, x []float32) float32 {
+			q, scales := make([]int8, len(x)), make([]float32, len(x)/Block)
+			QuantizeRow(q, scales, x)
+			return step(0, w, q, scales)
+		}
+	}
+	halves := func(n int) func(*stream) []byte {
+		return func(s *stream) []byte {
+			var w []byte
+			for range n {
+				w = binary.LittleEndian.AppendUint16(w, s.half())
+			}
+			return w
+		}
+	}
+	decoded := func(row []byte, n int, decode func([]float32, []byte)) []byte {
+		dst := make([]float32, n)
+		decode(dst, row)
+		return floatBytes(dst...)
+	}
+	return []vectorCase{
+		{"exp", "Exp(16*number), 65536 times", 1, each(Exp, 65536, func(s *stream, _ int) float32 { return 16 * s.number() }),
+			unary(Exp, 0, 1, -1, 10.5, -87, 88, 100, -88, 1e-30)},
+		{"exp-bits", "Exp of the binary32 with bits i*65537, i = 0..65535", 0,
+			each(Exp, 65536, func(_ *stream, i int) float32 { return math.Float32frombits(uint32(i) * 65537) }), nil},
+		{"log", "Log of the binary32 with bits i*32639+1, i = 0..65535 (all positive and finite)", 0,
+			each(Log, 65536, func(_ *stream, i int) float32 { return math.Float32frombits(uint32(i)*32639 + 1) }),
+			unary(Log, 1, 2, 0.5, 10, 1e-40)},
+		{"half-to-float", "HalfToFloat(i), i = 0..65535 without those whose exponent is 31", 0, func(*stream) []byte {
+			var out []byte
+			for h := range 1 << 16 {
+				if h&0x7c00 != 0x7c00 {
+					out = append(out, floatBytes(HalfToFloat(uint16(h)))...)
+				}
+			}
+			return out
+		}, nil},
+		{"float-to-half", "FloatToHalf of the binary32 with bits i*65537, i = 0..65535, 2 bytes each", 0, func(*stream) []byte {
+			var out []byte
+			for i := range uint32(1 << 16) {
+				out = binary.LittleEndian.AppendUint16(out, FloatToHalf(math.Float32frombits(i*65537)))
+			}
+			return out
+		}, nil},
+		{"silu", "gate = 896 of 8*number, up = 896 numbers; SiLU(gate)*up", 2, func(s *stream) []byte {
+			gate := s.numbers(896)
+			for i := range gate {
+				gate[i] *= 8
+			}
+			SiLUMul(gate, s.numbers(896))
+			return floatBytes(gate...)
+		}, unary(SiLU, 0, 1, -1, 20, -20, -100)},
+		{"rmsnorm", "for n = 896, 101: x = n numbers, weight = n numbers; RMSNorm with eps the binary32 nearest 1e-6", 3, func(s *stream) []byte {
+			var out []byte
+			for _, n := range []int{896, 101} {
+				x, weight := s.numbers(n), s.numbers(n)
+				RMSNorm(x, x, weight, 1e-6)
+				out = append(out, floatBytes(x...)...)
+			}
+			return out
+		}, nil},
+		{"softmax", "for n = 896, 101: x = n of 4*number; the exponentials, then their sum", 4, func(s *stream) []byte {
+			var out []byte
+			for _, n := range []int{896, 101} {
+				x := s.numbers(n)
+				for i := range x {
+					x[i] *= 4
+				}
+				sum := Softmax(x)
+				out = append(out, floatBytes(append(x, sum)...)...)
+			}
+			return out
+		}, nil},
+		{"rope-table", "the 32-byte hashes of the first 4096 positions of: dim 128, base 10000; dim 64, base 1000000; dim 8, base 500000, scale 0.25, factors 1 2 8 32", 0, func(*stream) []byte {
+			var out []byte
+			for _, p := range []RoPE{{Dim: 128, Base: 10000}, {Dim: 64, Base: 1e6}, {Dim: 8, Base: 500000, Scale: 0.25, Factors: []float32{1, 2, 8, 32}}} {
+				h := p.Hash(4096)
+				out = append(out, h[:]...)
+			}
+			return out
+		}, nil},
+		{"rope", "dim 64, base 10000; for positions 0, 1, 1000: x = 80 numbers, rotated as neighbours, then again as halves", 5, func(s *stream) []byte {
+			f := RoPE{Dim: 64, Base: 10000}.Frequencies()
+			cos, sin := make([]float32, 32), make([]float32, 32)
+			var out []byte
+			for _, position := range []int{0, 1, 1000} {
+				RoPERow(cos, sin, f, position)
+				x := s.numbers(80)
+				Rotate(x, cos, sin, RoPENorm)
+				Rotate(x, cos, sin, RoPENeoX)
+				out = append(out, floatBytes(x...)...)
+			}
+			return out
+		}, nil},
+		{"attention", "q = 64 numbers, keys = 200 rows of 64, values = 200 rows of 64; Attention with scale 1/8", 6, func(s *stream) []byte {
+			q, keys, values := s.numbers(64), s.numbers(200*64), s.numbers(200*64)
+			dst := make([]float32, 64)
+			Attention(dst, q, keys, values, make([]float32, 200), AttentionScale(64))
+			return floatBytes(dst...)
+		}, nil},
+		{"quantize", "x = 896 numbers; per block the 32 quants as bytes, then the scale", 7, func(s *stream) []byte {
+			x := s.numbers(896)
+			q := make([]int8, Block)
+			var out []byte
+			for b := 0; b < len(x); b += Block {
+				scale := Quantize(q, x[b:b+Block])
+				for _, v := range q {
+					out = append(out, byte(v))
+				}
+				out = append(out, floatBytes(scale)...)
+			}
+			return out
+		}, nil},
+		{"linear-q8_0", "x = 896 numbers; 8 rows of 28 blocks (half, 32 bytes); the 8 products", 8,
+			linear(896, 28*Q8Bytes, func(s *stream) []byte { return s.blocks(28, Q8Bytes) }, quantized(LinearQ8Step)), nil},
+		{"linear-q4_0", "x = 896 numbers; 8 rows of 28 blocks (half, 16 bytes); the 8 products", 9,
+			linear(896, 28*Q4Bytes, func(s *stream) []byte { return s.blocks(28, Q4Bytes) }, quantized(LinearQ4Step)), nil},
+		{"linear-f16", "x = 101 numbers; 8 rows of 101 halves; the 8 products", 10,
+			linear(101, 202, halves(101), func(w []byte, x []float32) float32 { return LinearF16Step(0, w, x) }), nil},
+		{"linear-f32", "x = 101 numbers; 8 rows of 101 numbers; the 8 products", 11,
+			linear(101, 404, func(s *stream) []byte { return floatBytes(s.numbers(101)...) }, func(w []byte, x []float32) float32 { return LinearF32Step(0, w, x) }), nil},
+		{"embedding-q8_0", "28 blocks (half, 32 bytes); the row", 12, func(s *stream) []byte { return decoded(s.blocks(28, Q8Bytes), 896, DequantizeQ8) }, nil},
+		{"embedding-q4_0", "28 blocks (half, 16 bytes); the row", 13, func(s *stream) []byte { return decoded(s.blocks(28, Q4Bytes), 896, DequantizeQ4) }, nil},
+		{"embedding-f16", "101 halves; the row", 14, func(s *stream) []byte { return decoded(halves(101)(s), 101, DecodeF16) }, nil},
+	}
+}
+
+// TestVectors holds this machine to the published digests, which were computed
+// on another.
+func TestVectors(t *testing.T) {
+	set := vectorSet{Semantics: 1, About: "Canonical numerics, semantics version 1. spec/numerics.md defines the operators and the input streams. digest = SHA-256 of the output, floats as little-endian binary32."}
+	for _, c := range vectorCases() {
+		s := stream(c.seed)
+		out := c.output(&s)
+		sum := sha256.Sum256(out)
+		set.Vectors = append(set.Vectors, vector{c.name, c.seed, c.about, len(out), hex.EncodeToString(sum[:]), c.examples})
+	}
+	got, err := json.MarshalIndent(set, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *update {
+		if err := os.WriteFile(vectorFile, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(vectorFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(got, want) {
+		return
+	}
+	var published vectorSet
+	if err := json.Unmarshal(want, &published); err != nil {
+		t.Fatal(err)
+	}
+	if len(published.Vectors) != len(set.Vectors) {
+		t.Fatalf("%d vectors, the file has %d", len(set.Vectors), len(published.Vectors))
+	}
+	for i, v := range set.Vectors {
+		if p := published.Vectors[i]; v.Digest != p.Digest || fmt.Sprint(v.Examples) != fmt.Sprint(p.Examples) {
+			t.Errorf("%s: digest %s, published %s", v.Name, v.Digest, p.Digest)
+		}
+	}
+	if !t.Failed() {
+		t.Error("the file's text is not current; run the test with -update")
+	}
+}
