@@ -1,6 +1,7 @@
 package train
 
 import (
+	"github.com/koinon-network/koinon/infra/engine/kernel"
 	"github.com/koinon-network/koinon/infra/engine/spec"
 	"github.com/koinon-network/koinon/infra/engine/train/internal/gemm"
 )
@@ -43,18 +44,25 @@ func (p *pass) attend(a *activations, b *batch) {
 		x.Mul(h.scores, h.t, h.q, transposed(h.k), h.t, h.t, p.HeadDim, false)
 		for r := range h.t {
 			row := h.scores[r*h.t:][:h.t]
-			for j := range row[:r+1] {
-				row[j] *= scale
-			}
-			inv := 1 / spec.Softmax(row[:r+1])
-			for j := range row[:r+1] {
-				row[j] *= inv
-			}
+			kernel.Scale(row[:r+1], scale)
+			kernel.Scale(row[:r+1], 1/softmax(row[:r+1]))
 			clear(row[r+1:])
 		}
 		out := a.heads[s.lo*p.attnDim()+i%p.Heads*p.HeadDim:]
 		x.Mul(out, p.attnDim(), gemm.Operand{Data: h.scores, Stride: h.t}, h.v, h.t, p.HeadDim, h.t, false)
 	})
+}
+
+// softmax is spec.Softmax, with vectorised exponentials at every length.
+func softmax(x []float32) (sum float32) {
+	largest := spec.Max(spec.MaxStart(), x)
+	for i := range x {
+		x[i] -= largest
+	}
+	kernel.Exp(x)
+	var lanes spec.Lanes
+	lanes.Add(x)
+	return lanes.Total()
 }
 
 // attendBack sets dqkv from dheads. One job does all heads of a group, which

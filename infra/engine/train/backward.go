@@ -1,6 +1,7 @@
 package train
 
 import (
+	"github.com/koinon-network/koinon/infra/engine/kernel"
 	"github.com/koinon-network/koinon/infra/engine/spec"
 	"github.com/koinon-network/koinon/infra/engine/train/internal/gemm"
 )
@@ -34,7 +35,7 @@ func (p *pass) loss(b *batch) {
 		for r := lo; r < hi; r++ {
 			row, target := p.logits[r*v:][:v], b.target[r]
 			shifted := row[target] - spec.Max(spec.MaxStart(), row)
-			sum := spec.Softmax(row)
+			sum := kernel.Softmax(row)
 			p.losses[r] = spec.Log(sum) - shifted
 			inv := 1 / sum
 			for j, e := range row {
@@ -111,7 +112,11 @@ func gatedBack(dgateUp, dact, gateUp []float32) {
 	gate, up := gateUp[:f], gateUp[f:][:f]
 	dgate, dup := dgateUp[:f], dgateUp[f:][:f]
 	for j, g := range gate {
-		s := 1 / float32(1+spec.Exp(-g))
+		dgate[j] = -g
+	}
+	kernel.Exp(dgate)
+	for j, g := range gate {
+		s := 1 / float32(1+dgate[j])
 		slope := s * float32(1+float32(g*(1-s)))
 		dgate[j] = float32(dact[j]*up[j]) * slope
 		dup[j] = dact[j] * float32(g*s)

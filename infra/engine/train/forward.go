@@ -1,6 +1,7 @@
 package train
 
 import (
+	"github.com/koinon-network/koinon/infra/engine/kernel"
 	"github.com/koinon-network/koinon/infra/engine/spec"
 	"github.com/koinon-network/koinon/infra/engine/train/internal/gemm"
 )
@@ -104,9 +105,8 @@ func (p *pass) block(l *layer, a *activations, b *batch, next []float32) {
 	p.byRows(n, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			gate, up, act := a.gateUp[2*i*f:][:f], a.gateUp[(2*i+1)*f:][:f], a.act[i*f:][:f]
-			for j, g := range gate {
-				act[j] = spec.SiLU(g) * up[j]
-			}
+			copy(act, gate)
+			kernel.SiLUMul(act, up)
 		}
 	})
 	copy(next, a.x2)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
@@ -120,4 +121,21 @@ func (w *Weights) Digest() [32]byte {
 	}
 	h.Write(b)
 	return [32]byte(h.Sum(nil))
+}
+
+// Load makes weights from tensors in the form that [Weights.Tensors] lists
+// them; every one of the configuration must be there, with its shape.
+func Load(c Config, tensors []Tensor) (*Weights, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	w := view(c, make([]float32, c.Parameters()))
+	for _, want := range w.Tensors() {
+		i := slices.IndexFunc(tensors, func(t Tensor) bool { return t.Name == want.Name })
+		if i < 0 || !slices.Equal(tensors[i].Dims, want.Dims) || len(tensors[i].Data) != len(want.Data) {
+			return nil, fmt.Errorf("train: the tensor %s is missing or not of shape %v", want.Name, want.Dims)
+		}
+		copy(want.Data, tensors[i].Data)
+	}
+	return w, nil
 }

@@ -125,7 +125,9 @@ func packA(out []float32, a Operand, lo, hi, k int) {
 		for t := range k {
 			row := a.Data[t*a.Stride+lo:][:full*tileRows]
 			for p := 0; len(row) > 0; p += k * tileRows {
-				*(*[tileRows]float32)(out[p+t*tileRows:]) = *(*[tileRows]float32)(row)
+				// Spelled out: an assignment of arrays calls memmove.
+				o, v := (*[tileRows]float32)(out[p+t*tileRows:]), (*[tileRows]float32)(row)
+				o[0], o[1], o[2], o[3], o[4], o[5] = v[0], v[1], v[2], v[3], v[4], v[5]
 				row = row[tileRows:]
 			}
 		}
