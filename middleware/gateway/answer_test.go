@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/engine/token"
 )
 
 // world is a network small enough to script: providers that answer the
@@ -69,8 +71,8 @@ func (w *world) Batches(context.Context, core.Address, int) ([]core.ReceiptBatch
 	return nil, nil
 }
 
-func (w *world) Address() core.Address                   { return core.Address{99} }
-func (w *world) Sign(core.Hash) (core.Signature, error)  { return core.Signature{}, nil }
+func (w *world) Address() core.Address                         { return core.Address{99} }
+func (w *world) Sign(core.Hash) (core.Signature, error)        { return core.Signature{}, nil }
 func (w *world) Prepare(context.Context, []core.Address) error { return nil }
 func (w *world) Put(_ context.Context, e core.Evidence) error {
 	w.mu.Lock()
@@ -201,31 +203,27 @@ func (x *worldExchange) Recv(ctx context.Context) (core.Event, error) {
 		Progress: core.Progress{ID: x.r.ID, Provider: x.p.Address, Count: uint32(len(x.all)), Tokens: core.TokenChain(core.Hash{}, x.all)}}, nil
 }
 
-// byteTokenizer maps bytes to tokens.
-type byteTokenizer struct{}
-
-func (byteTokenizer) Encode(s string, _ bool) []core.Token {
-	var out []core.Token
-	for _, c := range []byte(s) {
-		out = append(out, core.Token(c))
+// byteCodec has a token per byte and a template that is the last message.
+func byteCodec(t testing.TB) *Codec {
+	v, err := token.TrainBPE("", 257, []string{"<end>"})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out
+	var m gguf.Metadata
+	if err := v.Describe(&m, "", "<end>"); err != nil {
+		t.Fatal(err)
+	}
+	m.Set("tokenizer.chat_template", "{{ messages[-1].content }}")
+	c, err := NewCodec(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
-func (byteTokenizer) Stream() Decoder { return byteDecoder{} }
-func (byteTokenizer) Size() int       { return 256 }
-
-type byteDecoder struct{}
-
-func (byteDecoder) Add(t core.Token) string { return string(rune(t)) }
-func (byteDecoder) End() string             { return "" }
 
 func (w *world) gateway() *Gateway {
 	return New(Config{Chain: w, Dialer: w, Signer: w, Purse: w, Archive: w, Hosts: []string{"127.0.0.1"}, PayTokens: 3,
-		Codec: func(context.Context, core.Manifest) (*Codec, error) {
-			return &Codec{Tokenizer: byteTokenizer{}, Render: func(ms []Message) (string, error) {
-				return ms[len(ms)-1].Content, nil
-			}}, nil
-		}})
+		Codec: func(context.Context, core.Manifest) (*Codec, error) { return byteCodec(w.t), nil }})
 }
 
 func (w *world) post(t *testing.T, g *Gateway, path, body string) *http.Response {

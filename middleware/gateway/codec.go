@@ -1,57 +1,87 @@
 package gateway
 
 import (
+	"errors"
+	"math"
 	"strings"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/chat"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/engine/token"
 )
 
-// Tokenizer is what a gateway needs of a model's tokenizer.
-type Tokenizer interface {
-	// Encode turns text into ids; special tokens are recognised in a rendered
-	// chat template and never in a user's plain text.
-	Encode(text string, special bool) []core.Token
-	// Stream returns a decoder that yields valid UTF-8 as soon as it is
-	// complete and nothing for control tokens.
-	Stream() Decoder
-	Size() int
-}
-
-// Decoder turns tokens into text piece by piece.
-type Decoder interface {
-	Add(t core.Token) string
-	End() string
-}
-
 // Codec turns conversations into tokens and tokens into text, for one model.
+// It is safe for concurrent use.
 type Codec struct {
-	Tokenizer Tokenizer
-	// Render applies the model's own chat template.
-	Render func(ms []Message) (string, error)
+	tokenizer *token.Tokenizer
+	template  *chat.Template
 	// Defaults are the model's recommended sampling, where the caller says
 	// nothing; MaxTokens is not part of it.
 	Defaults core.Sampler
 }
 
-// Chat renders a conversation and encodes it.
-func (c *Codec) Chat(ms []Message) ([]core.Token, error) {
-	text, err := c.Render(ms)
+// NewCodec opens tokenizer and chat template from a model's metadata, of the
+// whole file or of its tokenizer part alone.
+func NewCodec(m gguf.Metadata) (*Codec, error) {
+	t, err := token.New(m)
 	if err != nil {
-		return nil, &core.Error{Code: core.CodeInvalid, Param: "messages", Message: "the model's chat template refuses this conversation", Err: err}
+		return nil, err
 	}
-	return c.Tokenizer.Encode(text, true), nil
+	tmpl, err := chat.New(m, t)
+	if err != nil {
+		return nil, err
+	}
+	d, err := recommended(m)
+	return &Codec{tokenizer: t, template: tmpl, Defaults: d}, err
+}
+
+// recommended reads general.sampling.*; the API's default is temperature 1.
+func recommended(m gguf.Metadata) (core.Sampler, error) {
+	s := core.Sampler{Temperature: micro}
+	for _, f := range []struct {
+		key string
+		hi  float64
+		to  *uint32
+	}{{"general.sampling.temp", 2, &s.Temperature}, {"general.sampling.top_p", 1, &s.TopP}, {"general.sampling.min_p", 1, &s.MinP}} {
+		if !m.Has(f.key) {
+			continue
+		}
+		v, err := m.Float(f.key)
+		if err != nil || !(v >= 0 && v <= f.hi) {
+			return s, errors.Join(errors.New(f.key+" is outside its range"), err)
+		}
+		*f.to = uint32(math.RoundToEven(v * micro))
+	}
+	if m.Has("general.sampling.top_k") {
+		k, err := m.Int("general.sampling.top_k")
+		if err != nil || k < 0 || k > math.MaxInt32 {
+			return s, errors.Join(errors.New("general.sampling.top_k is outside its range"), err)
+		}
+		s.TopK = uint32(k)
+	}
+	return s, nil
+}
+
+// Chat renders a conversation with the model's own template and encodes it.
+func (c *Codec) Chat(ms []Message) ([]core.Token, error) {
+	turns := make([]chat.Message, len(ms))
+	for i, m := range ms {
+		turns[i] = chat.Message{Role: m.Role, Content: m.Content}
+	}
+	return c.template.Tokens(turns, chat.Options{AddGenerationPrompt: true})
 }
 
 // Plain encodes a text as it is.
 func (c *Codec) Plain(text string) ([]core.Token, error) {
-	return c.Tokenizer.Encode(text, false), nil
+	return c.tokenizer.Encode(text, token.Options{AddBOS: true}), nil
 }
 
 // check validates token ids that a caller chose.
 func (c *Codec) check(ids []core.Token) error {
 	for i, id := range ids {
-		if id < 0 || int(id) >= c.Tokenizer.Size() {
-			return invalid("prompt", "prompt[%d]: token %d is outside the vocabulary of %d", i, id, c.Tokenizer.Size())
+		if id < 0 || int(id) >= c.tokenizer.Size() {
+			return invalid("prompt", "prompt[%d]: token %d is outside the vocabulary of %d", i, id, c.tokenizer.Size())
 		}
 	}
 	return nil
@@ -59,23 +89,27 @@ func (c *Codec) check(ids []core.Token) error {
 
 // Text follows an answer: tokens in, text that may be shown out.
 func (c *Codec) Text(stops []string) *Text {
-	return &Text{decoder: c.Tokenizer.Stream(), stop: stopper{stops: stops}}
+	return &Text{tokenizer: c.tokenizer, decoder: c.tokenizer.NewDecoder(), stop: stopper{stops: stops}}
 }
 
 // Text is the visible text of one answer.
 type Text struct {
-	decoder Decoder
-	stop    stopper
+	tokenizer *token.Tokenizer
+	decoder   *token.Decoder
+	stop      stopper
 }
 
-// Add returns what the tokens add to the visible text.
+// Add returns what the tokens add to the visible text. Control tokens, the end
+// token among them, are not shown.
 func (t *Text) Add(ts []core.Token) string {
 	var b strings.Builder
 	for _, id := range ts {
-		b.WriteString(t.stop.feed(t.decoder.Add(id)))
+		if !t.tokenizer.IsControl(id) {
+			b.WriteString(t.stop.feed(t.decoder.Write(id)))
+		}
 	}
 	return b.String()
 }
 
 // End returns the rest of the text.
-func (t *Text) End() string { return t.stop.feed(t.decoder.End()) + t.stop.flush() }
+func (t *Text) End() string { return t.stop.feed(t.decoder.Flush()) + t.stop.flush() }

@@ -180,19 +180,21 @@ func tagged(tag string, b []byte) core.Hash {
 	return core.Hash(h.Sum(nil))
 }
 
-const tokenizerPrefix = "tokenizer."
+// inTokenizerPart tells the keys that a gateway needs from the others.
+func inTokenizerPart(key string) bool {
+	return strings.HasPrefix(key, "tokenizer.") || strings.HasPrefix(key, "general.sampling.")
+}
 
 // TokenizerPart returns the metadata that decide how text becomes tokens and
-// tokens become text: the tokenizer and the chat template.
-func TokenizerPart(m Metadata) Metadata {
-	return m.filter(func(key string) bool { return strings.HasPrefix(key, tokenizerPrefix) })
-}
+// tokens become text: the tokenizer, the chat template, and the sampling that
+// the model recommends.
+func TokenizerPart(m Metadata) Metadata { return m.filter(inTokenizerPart) }
 
 // descriptionPart returns everything else that names the model. The alignment
 // is layout, not content.
 func descriptionPart(m Metadata) Metadata {
 	return m.filter(func(key string) bool {
-		return !strings.HasPrefix(key, tokenizerPrefix) && key != "general.alignment"
+		return !inTokenizerPart(key) && key != "general.alignment"
 	})
 }
 
