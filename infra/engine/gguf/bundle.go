@@ -2,6 +2,7 @@ package gguf
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -16,8 +17,9 @@ const MaxBundle = 64 << 20
 // to turn messages into tokens and tokens into text.
 func ExportBundle(m Metadata) []byte { return appendMetadata(nil, TokenizerPart(m), 0) }
 
-// TokenizerHash names the tokenizer part: the hash of its bundle.
-func TokenizerHash(m Metadata) core.Hash { return tagged("koinon/tokenizer/1", ExportBundle(m)) }
+// TokenizerHash names the tokenizer part: the SHA-256 of its bundle, so that the
+// bundle can be fetched by it from anybody.
+func TokenizerHash(m Metadata) core.Hash { return sha256.Sum256(ExportBundle(m)) }
 
 // OpenBundle checks that b is the bundle named want and opens it. It does not
 // keep b.
@@ -25,7 +27,7 @@ func OpenBundle(b []byte, want core.Hash) (Metadata, error) {
 	if len(b) > MaxBundle {
 		return Metadata{}, fmt.Errorf("gguf: a tokenizer of %d bytes is too large", len(b))
 	}
-	if tagged("koinon/tokenizer/1", b) != want {
+	if sha256.Sum256(b) != want {
 		return Metadata{}, &core.Error{Code: core.CodeProvider,
 			Message: "the tokenizer received is not the one in the model's manifest",
 			Next:    "ask another provider"}
