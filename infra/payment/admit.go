@@ -123,7 +123,8 @@ func (t *Till) seat(b *book, r *core.SignedRequest, worst core.Amount) (*tab, er
 		b.charge(r.Model, b.paid.Less(b.Owed))
 	}
 	if debt := b.debt(); debt.Cmp(b.running()) > 0 {
-		return nil, inArrears(c.ID, b.Owed, debt)
+		left := debt.Less(b.running())
+		return nil, inArrears(c.ID, b.paid.Add(left), left)
 	}
 	if free := b.free(); free.Cmp(worst) < 0 {
 		return nil, &core.Error{Code: core.CodeUnpaid,
@@ -186,10 +187,10 @@ func (t *Till) forget() {
 
 const arrearsParam = "voucher>="
 
-func inArrears(id core.ChannelID, owed, debt core.Amount) error {
+func inArrears(id core.ChannelID, total, debt core.Amount) error {
 	return &core.Error{Code: core.CodeUnpaid,
 		Message: fmt.Sprintf("channel %s owes %s for earlier answers", id.Short(), debt.Format()),
-		Next:    "pay the open answers first", Param: arrearsParam + owed.String()}
+		Next:    "pay the open answers first", Param: arrearsParam + total.String()}
 }
 
 // Arrears reads from a till's refusal the cumulative amount that a voucher must

@@ -3,6 +3,7 @@ package payment
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -247,11 +248,22 @@ func amount(n uint64) core.Amount { return core.NewAmount(n) }
 
 func newWorld(t *testing.T) *world {
 	l := newLedger()
-	w := &world{t: t, l: l, payer: l.wallet(t, 1, amount(1_000_000)), provider: l.wallet(t, 2, amount(0)), dir: t.TempDir()}
+	w := &world{t: t, l: l, payer: l.wallet(t, 1, amount(1_000_000)), provider: l.wallet(t, 2, amount(0)), dir: scratch(t)}
 	w.openPurse()
 	w.openTill()
 	t.Cleanup(func() { w.purse.Close(); w.till.Close() })
 	return w
+}
+
+// scratch is a folder in memory where there is one: creating many databases on
+// a busy disk is slow, and only the kill test needs the disk.
+func scratch(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "koinon-payment")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func (w *world) purseOptions() PurseOptions {

@@ -29,7 +29,7 @@ const (
 type Account struct {
 	Channel  core.Channel `json:"channel"`
 	Signed   core.Amount  `json:"signed"`   // cumulative, as in the last voucher
-	Reserved core.Amount  `json:"reserved"` // what running requests may still cost
+	Reserved core.Amount  `json:"reserved"` // what running or broken-off requests may still cost
 	Free     core.Amount  `json:"free"`     // deposit - signed - reserved
 	Requests int          `json:"requests"` // running
 	Problem  string       `json:"problem,omitempty"`
@@ -73,7 +73,7 @@ func (p *Purse) Accounts() []Account {
 }
 
 func (a *account) view() Account {
-	v := Account{Channel: a.Channel, Signed: a.Signed, Reserved: a.Held, Requests: len(a.held), Problem: a.Problem}
+	v := Account{Channel: a.Channel, Signed: a.Signed, Reserved: a.Held.Add(a.Unsettled), Requests: len(a.held), Problem: a.Problem}
 	if a.Channel.State == core.ChannelOpen {
 		v.Free = a.free()
 	}

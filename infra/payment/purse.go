@@ -113,6 +113,7 @@ type account struct {
 	held    map[*Reservation]struct{}
 	durable core.Amount // of Signed, how much is on disk
 	adopted time.Time
+	broken  time.Time // when a request was last broken off
 	retry   time.Time // no background top-up before
 }
 
@@ -120,10 +121,11 @@ type account struct {
 type purseRecord struct {
 	Channel core.Channel `json:"channel"`
 	Signed  core.Amount  `json:"signed"` // cumulative
-	// Held is what running requests may still cost; after a crash it bounds what
-	// the provider may rightly ask for them.
+	// Held is what running requests may still cost.
 	Held core.Amount `json:"held"`
-	// Unsettled is the Held of requests that were broken off.
+	// Unsettled is the Held of requests that were broken off, by a crash for one:
+	// what the provider may rightly ask for them. It is not free until a later
+	// request shows that nothing is owed.
 	Unsettled core.Amount `json:"unsettled"`
 	Draining  bool        `json:"draining,omitempty"`
 	Problem   string      `json:"problem,omitempty"`
@@ -137,7 +139,13 @@ type Reservation struct {
 
 	paid   core.Amount
 	closed bool
+	// clears is the part of Unsettled that is void once the provider serves this
+	// request, which it does only when nothing is owed.
+	clears core.Amount
 }
+
+// noticed is how long a provider may take to notice that a stream is dead.
+const noticed = time.Minute
 
 // OpenPurse opens the books at path for the wallet's account and reconciles
 // them with the chain, which must answer.
@@ -170,7 +178,7 @@ func OpenPurse(ctx context.Context, path string, w core.Wallet, chain core.Chain
 func (p *Purse) load() error {
 	err := each(p.store, accountBucket, func(k []byte, r purseRecord) {
 		r.Unsettled, r.Held = r.Unsettled.Add(r.Held), core.Amount{}
-		p.accounts[idHash(k)] = &account{purseRecord: r, held: map[*Reservation]struct{}{}, durable: r.Signed}
+		p.accounts[idHash(k)] = &account{purseRecord: r, held: map[*Reservation]struct{}{}, durable: r.Signed, broken: p.opt.Now()}
 	})
 	if err != nil {
 		return err
@@ -225,6 +233,9 @@ func (p *Purse) reserve(provider core.Address, need core.Amount) (core.Channel, 
 	for _, a := range p.usable(provider) {
 		if a.free().Cmp(need) >= 0 {
 			r := &Reservation{Channel: a.Channel.ID, Amount: need}
+			if len(a.held) == 0 && p.opt.Now().Sub(a.broken) > noticed {
+				r.clears = a.Unsettled
+			}
 			a.held[r] = struct{}{}
 			a.Held = a.Held.Add(need)
 			a.Used = p.opt.Now().Unix()
@@ -253,9 +264,9 @@ func (p *Purse) usable(provider core.Address) []*account {
 	return as
 }
 
-// free is what neither is signed away nor reserved.
+// free is what is neither signed away nor reserved nor unsettled.
 func (a *account) free() core.Amount {
-	return a.Channel.Deposit.Less(a.Signed.Add(a.Held))
+	return a.Channel.Deposit.Less(a.Signed.Add(a.Held).Add(a.Unsettled))
 }
 
 // Pay raises the channel's voucher so that it covers due, the cumulative cost of
@@ -271,6 +282,7 @@ func (p *Purse) Pay(ctx context.Context, r *Reservation, due core.Amount) (core.
 	}
 	if delta, more := due.Sub(r.paid); more {
 		a.Signed, a.Held, r.paid = a.Signed.Add(delta), a.Held.Less(delta), due
+		a.Unsettled, r.clears = a.Unsettled.Less(r.clears), core.Amount{}
 	}
 	p.mu.Unlock()
 	return p.sign(r.Channel)
@@ -343,9 +355,10 @@ func (p *Purse) record(id core.ChannelID) (purseRecord, bool) {
 // Release ends a request whose answer is paid; what it did not use is free.
 func (p *Purse) Release(r *Reservation) { p.end(r, false) }
 
-// Abandon ends a request that was broken off. What it did not use is free as
-// well, but [Purse.PayArrears] may still spend it when the provider can show
-// that more had been delivered than arrived.
+// Abandon ends a request that the consumer's side broke off, so that more may
+// have been delivered than arrived. What it did not use stays set aside for
+// [Purse.PayArrears] until a later request shows that nothing is owed. When the
+// provider broke off, Release is right: undelivered work is not paid.
 func (p *Purse) Abandon(r *Reservation) { p.end(r, true) }
 
 func (p *Purse) end(r *Reservation, unsettled bool) {
@@ -360,7 +373,7 @@ func (p *Purse) end(r *Reservation, unsettled bool) {
 	delete(a.held, r)
 	a.Held = a.Held.Less(rest)
 	if unsettled {
-		a.Unsettled = a.Unsettled.Add(rest)
+		a.Unsettled, a.broken = a.Unsettled.Add(rest), p.opt.Now()
 	}
 	a.Used = p.opt.Now().Unix()
 	p.mu.Unlock()
@@ -401,7 +414,7 @@ func (p *Purse) PayArrears(ctx context.Context, id core.ChannelID, total core.Am
 		return core.Voucher{}, core.Errorf(core.CodeUnpaid, "channel %s cannot pay arrears", id.Short())
 	}
 	if delta, more := total.Sub(a.Signed); more {
-		if delta.Cmp(a.Unsettled) > 0 || delta.Cmp(a.free()) > 0 {
+		if delta.Cmp(a.Unsettled) > 0 {
 			p.mu.Unlock()
 			return core.Voucher{}, core.Errorf(core.CodeProvider, "the provider claims arrears of %s, but broken-off requests can account for %s", delta.Format(), a.Unsettled.Format())
 		}

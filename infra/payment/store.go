@@ -35,7 +35,7 @@ func openStore(path string, who owner, noSync bool, buckets ...[]byte) (*store, 
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, &core.Error{Code: core.CodeUnavailable, Message: "the payment store's folder cannot be made", Err: err}
 	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, NoSync: noSync, FreelistType: bolt.FreelistMapType})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, NoSync: noSync, NoGrowSync: noSync, FreelistType: bolt.FreelistMapType})
 	if err != nil {
 		return nil, &core.Error{Code: core.CodeUnavailable, Message: fmt.Sprintf("the payment store %s cannot be opened", path),
 			Next: "stop the other process that uses it, or check the file's rights", Err: err}
