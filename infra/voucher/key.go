@@ -73,19 +73,27 @@ func (k *Key) GoString() string { return k.String() }
 // Recover returns the account that signed digest. It fails with [ErrMalleable]
 // or [ErrSignature].
 func Recover(digest core.Hash, sig core.Signature) (core.Address, error) {
+	p, err := recoverKey(digest, sig)
+	if err != nil {
+		return core.Address{}, err
+	}
+	return addressOf(p), nil
+}
+
+func recoverKey(digest core.Hash, sig core.Signature) (*secp256k1.PublicKey, error) {
 	v := sig[64]
 	var s secp256k1.ModNScalar
 	if v != 27 && v != 28 || s.SetByteSlice(sig[32:64]) || s.IsOverHalfOrder() {
-		return core.Address{}, ErrMalleable
+		return nil, ErrMalleable
 	}
 	var c [65]byte
 	c[0] = v
 	copy(c[1:], sig[:64])
 	p, _, err := ecdsa.RecoverCompact(c[:], digest[:])
 	if err != nil {
-		return core.Address{}, ErrSignature
+		return nil, ErrSignature
 	}
-	return addressOf(p), nil
+	return p, nil
 }
 
 // VerifyDigest checks that signer signed digest. It fails with [ErrMalleable],
@@ -105,4 +113,14 @@ func addressOf(p *secp256k1.PublicKey) (a core.Address) {
 	h := Keccak(p.SerializeUncompressed()[1:])
 	copy(a[:], h[12:])
 	return a
+}
+
+// RecoverPublicKey returns the public key that signed digest, in its compressed
+// form of 33 bytes. It fails like [Recover].
+func RecoverPublicKey(digest core.Hash, sig core.Signature) ([]byte, error) {
+	p, err := recoverKey(digest, sig)
+	if err != nil {
+		return nil, err
+	}
+	return p.SerializeCompressed(), nil
 }

@@ -63,6 +63,7 @@ type (
 type Keeper struct {
 	addresses address.Codec
 	authority string
+	chainID   uint64
 	domain    voucher.Domain
 	accounts  Accounts
 	bank      Bank
@@ -86,7 +87,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 ) Keeper {
 	b := collections.NewSchemaBuilder(ss)
 	k := Keeper{
-		addresses: addresses, authority: authority, domain: voucher.NewDomain(evmChainID),
+		addresses: addresses, authority: authority, chainID: evmChainID, domain: voucher.NewDomain(evmChainID),
 		accounts: accounts, bank: bank, treasury: treasury, models: models, market: market,
 		params:   collections.NewItem(b, collections.NewPrefix(0), "params", codec.CollValue[Params](cdc)),
 		channels: collections.NewMap(b, collections.NewPrefix(1), "channels", collections.BytesKey, codec.CollValue[Channel](cdc)),

@@ -23,7 +23,7 @@ func NewQueryServer(k Keeper) QueryServer { return queryServer{k} }
 
 func (q queryServer) Params(ctx context.Context, _ *QueryParamsRequest) (*QueryParamsResponse, error) {
 	p, err := q.params.Get(ctx)
-	return &QueryParamsResponse{Params: p}, err
+	return &QueryParamsResponse{Params: p, EvmChainId: q.chainID}, err
 }
 
 func (q queryServer) Channel(ctx context.Context, r *QueryChannelRequest) (*QueryChannelResponse, error) {
