@@ -29,14 +29,16 @@ type Encoding struct {
 	Tx       client.TxConfig
 }
 
-// accountCodec reads koinon1... and 0x..., and writes koinon1...
-func accountCodec() address.Codec { return evmaddress.NewEvmCodec(Bech32Prefix) }
+// AccountCodec reads koinon1... and 0x..., and writes koinon1...
+func AccountCodec() address.Codec { return evmaddress.NewEvmCodec(Bech32Prefix) }
 
-func validatorCodec() address.Codec {
+// ValidatorCodec reads and writes koinonvaloper1...
+func ValidatorCodec() address.Codec {
 	return evmaddress.NewEvmCodec(sdk.GetConfig().GetBech32ValidatorAddrPrefix())
 }
 
-func consensusCodec() address.Codec {
+// ConsensusCodec reads and writes koinonvalcons1...
+func ConsensusCodec() address.Codec {
 	return evmaddress.NewEvmCodec(sdk.GetConfig().GetBech32ConsensusAddrPrefix())
 }
 
@@ -44,8 +46,8 @@ func newEncoding() (Encoding, error) {
 	registry, err := codectypes.NewInterfaceRegistryWithOptions(codectypes.InterfaceRegistryOptions{
 		ProtoFiles: proto.HybridResolver,
 		SigningOptions: txsigning.Options{
-			AddressCodec:          accountCodec(),
-			ValidatorAddressCodec: validatorCodec(),
+			AddressCodec:          AccountCodec(),
+			ValidatorAddressCodec: ValidatorCodec(),
 			CustomGetSigners: map[protoreflect.FullName]txsigning.GetSignersFunc{
 				evmtypes.MsgEthereumTxCustomGetSigner.MsgType: evmtypes.MsgEthereumTxCustomGetSigner.Fn,
 			},

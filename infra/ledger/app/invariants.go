@@ -19,7 +19,10 @@ import (
 // balances with the supply, stake with its pools, rewards with theirs,
 // deposits with governance. It reads everything: not for every block.
 func (a *App) CheckInvariants(ctx sdk.Context) error {
-	return errors.Join(a.supplyAdds(ctx), a.stakeAdds(ctx), a.rewardsCovered(ctx), a.depositsCovered(ctx))
+	return errors.Join(
+		a.supplyAdds(ctx), a.stakeAdds(ctx), a.rewardsCovered(ctx), a.depositsCovered(ctx),
+		a.Model.CheckInvariants(ctx), a.Market.CheckInvariants(ctx), a.Payment.CheckInvariants(ctx), a.Verify.CheckInvariants(ctx),
+	)
 }
 
 func (a *App) supplyAdds(ctx sdk.Context) (err error) {

@@ -38,6 +38,11 @@ import (
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
+
+	"github.com/koinon-network/koinon/infra/ledger/x/market"
+	"github.com/koinon-network/koinon/infra/ledger/x/model"
+	"github.com/koinon-network/koinon/infra/ledger/x/payment"
+	"github.com/koinon-network/koinon/infra/ledger/x/verify"
 )
 
 // bech32Gas is the price of converting one address in the EVM.
@@ -59,6 +64,11 @@ type keepers struct {
 	Consensus consensuskeeper.Keeper
 	FeeMarket feemarketkeeper.Keeper
 	EVM       *evmkeeper.Keeper
+
+	Model   model.Keeper
+	Market  market.Keeper
+	Payment payment.Keeper
+	Verify  verify.Keeper
 }
 
 // permissions says which module accounts exist and who may mint and burn.
@@ -71,11 +81,14 @@ var permissions = map[string][]string{
 	govtypes.ModuleName:            {authtypes.Burner},
 	evmtypes.ModuleName:            {authtypes.Minter, authtypes.Burner},
 	feemarkettypes.ModuleName:      nil,
+	model.ModuleName:               {authtypes.Burner},
+	market.ModuleName:              nil,
+	payment.ModuleName:             {authtypes.Burner},
 }
 
 // Authority is the only account that may change parameters: governance.
 func Authority() string {
-	s, _ := accountCodec().BytesToString(authtypes.NewModuleAddress(govtypes.ModuleName))
+	s, _ := AccountCodec().BytesToString(authtypes.NewModuleAddress(govtypes.ModuleName))
 	return s
 }
 
@@ -85,6 +98,7 @@ func newStores() stores {
 			authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, minttypes.StoreKey, distrtypes.StoreKey,
 			slashingtypes.StoreKey, govtypes.StoreKey, consensustypes.StoreKey, upgradetypes.StoreKey, feegrant.StoreKey,
 			evidencetypes.StoreKey, authzkeeper.StoreKey, feemarkettypes.StoreKey, evmtypes.StoreKey,
+			model.StoreKey, market.StoreKey, payment.StoreKey, verify.StoreKey,
 		),
 		object: storetypes.NewObjectStoreKeys(banktypes.ObjectStoreKey, evmtypes.ObjectKey),
 	}
@@ -97,10 +111,10 @@ func newKeepers(a *App, o Options) (k keepers) {
 	k.Consensus = consensuskeeper.NewKeeper(cdc, kv(consensustypes.StoreKey), authority, runtime.EventService{})
 	a.SetParamStore(k.Consensus.ParamsStore)
 	k.Account = authkeeper.NewAccountKeeper(cdc, kv(authtypes.StoreKey), authtypes.ProtoBaseAccount, permissions,
-		accountCodec(), Bech32Prefix, authority, authkeeper.WithUnorderedTransactions(true))
+		AccountCodec(), Bech32Prefix, authority, authkeeper.WithUnorderedTransactions(true))
 	k.Bank = bankkeeper.NewBaseKeeper(cdc, kv(banktypes.StoreKey), k.Account, blockedRecipients(), authority, log.NewNopLogger()).
 		WithObjStoreKey(a.stores.object[banktypes.ObjectStoreKey])
-	k.Staking = stakingkeeper.NewKeeper(cdc, kv(stakingtypes.StoreKey), k.Account, k.Bank, authority, validatorCodec(), consensusCodec())
+	k.Staking = stakingkeeper.NewKeeper(cdc, kv(stakingtypes.StoreKey), k.Account, k.Bank, authority, ValidatorCodec(), ConsensusCodec())
 	k.Mint = mintkeeper.NewKeeper(cdc, kv(minttypes.StoreKey), k.Staking, k.Account, k.Bank, authtypes.FeeCollectorName, authority)
 	k.Distr = distrkeeper.NewKeeper(cdc, kv(distrtypes.StoreKey), k.Account, k.Bank, k.Staking, authtypes.FeeCollectorName, authority)
 	k.Slashing = slashingkeeper.NewKeeper(cdc, a.Amino, kv(slashingtypes.StoreKey), k.Staking, authority)
@@ -114,7 +128,7 @@ func newKeepers(a *App, o Options) (k keepers) {
 	k.Upgrade = upgradekeeper.NewKeeper(skip, kv(upgradetypes.StoreKey), cdc, o.Home, a.BaseApp, authority)
 	k.Gov = govkeeper.NewKeeper(cdc, kv(govtypes.StoreKey), k.Account, k.Bank, k.Distr, a.MsgServiceRouter(),
 		govtypes.DefaultConfig(), authority, govkeeper.NewDefaultCalculateVoteResultsAndVotingPower(k.Staking))
-	k.Evidence = evidencekeeper.NewKeeper(cdc, kv(evidencetypes.StoreKey), k.Staking, k.Slashing, accountCodec(), runtime.ProvideCometInfoService())
+	k.Evidence = evidencekeeper.NewKeeper(cdc, kv(evidencetypes.StoreKey), k.Staking, k.Slashing, AccountCodec(), runtime.ProvideCometInfoService())
 
 	governor := authtypes.NewModuleAddress(govtypes.ModuleName)
 	k.FeeMarket = feemarketkeeper.NewKeeper(cdc, governor, a.stores.kv[feemarkettypes.StoreKey])
@@ -125,6 +139,11 @@ func newKeepers(a *App, o Options) (k keepers) {
 	k.EVM = evmkeeper.NewKeeper(cdc, a.stores.kv[evmtypes.StoreKey], a.stores.object[evmtypes.ObjectKey], visible, governor,
 		k.Account, k.Bank, k.Staking, &k.FeeMarket, &k.Consensus, nil, EVMChainID, "").
 		WithStaticPrecompiles(precompiles())
+
+	k.Model = model.NewKeeper(cdc, kv(model.StoreKey), AccountCodec(), authority, k.Bank)
+	k.Market = market.NewKeeper(cdc, kv(market.StoreKey), AccountCodec(), authority, k.Account, k.Bank, k.Model)
+	k.Payment = payment.NewKeeper(cdc, kv(payment.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Distr, k.Model, k.Market)
+	k.Verify = verify.NewKeeper(cdc, kv(verify.StoreKey), AccountCodec(), authority, k.Market)
 	return k
 }
 

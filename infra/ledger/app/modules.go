@@ -45,6 +45,11 @@ import (
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/cosmos/cosmos-sdk/x/upgrade"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
+
+	"github.com/koinon-network/koinon/infra/ledger/x/market"
+	"github.com/koinon-network/koinon/infra/ledger/x/model"
+	"github.com/koinon-network/koinon/infra/ledger/x/payment"
+	"github.com/koinon-network/koinon/infra/ledger/x/verify"
 )
 
 func (a *App) wireModules() {
@@ -60,12 +65,16 @@ func (a *App) wireModules() {
 		slashing.NewAppModule(cdc, a.Slashing, a.Account, a.Bank, a.Staking, nil, a.Registry),
 		distr.NewAppModule(cdc, a.Distr, a.Account, a.Bank, a.Staking, nil),
 		staking.NewAppModule(cdc, a.Staking, a.Account, a.Bank, nil),
-		upgrade.NewAppModule(a.Upgrade, accountCodec()),
+		upgrade.NewAppModule(a.Upgrade, AccountCodec()),
 		evidence.NewAppModule(*a.Evidence),
 		authzmodule.NewAppModule(cdc, a.Authz, a.Account, a.Bank, a.Registry),
 		consensus.NewAppModule(cdc, a.Consensus),
 		feemarket.NewAppModule(a.FeeMarket),
-		evmModule{vm.NewAppModule(a.EVM, a.Account, a.Bank, accountCodec()), a},
+		evmModule{vm.NewAppModule(a.EVM, a.Account, a.Bank, AccountCodec()), a},
+		model.NewAppModule(a.Model),
+		market.NewAppModule(a.Market),
+		payment.NewAppModule(a.Payment),
+		verify.NewAppModule(a.Verify),
 	)
 	a.Basics = module.NewBasicManagerFromManager(a.Modules, map[string]module.AppModuleBasic{
 		genutiltypes.ModuleName: genutil.NewAppModuleBasic(genutiltypes.DefaultMessageValidator),
@@ -81,6 +90,7 @@ func (a *App) wireModules() {
 	// The fee market closes the block's gas account: it goes last.
 	a.Modules.SetOrderEndBlockers(
 		banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName, feegrant.ModuleName,
+		market.ModuleName, payment.ModuleName,
 		evmtypes.ModuleName, feemarkettypes.ModuleName,
 	)
 	// Accounts and balances come first; genesis transactions need all that stands before them.
@@ -89,6 +99,7 @@ func (a *App) wireModules() {
 		stakingtypes.ModuleName, slashingtypes.ModuleName, govtypes.ModuleName, minttypes.ModuleName,
 		evidencetypes.ModuleName, authz.ModuleName, feegrant.ModuleName, upgradetypes.ModuleName, vestingtypes.ModuleName,
 		evmtypes.ModuleName, feemarkettypes.ModuleName,
+		model.ModuleName, market.ModuleName, payment.ModuleName, verify.ModuleName,
 		genutiltypes.ModuleName,
 	}
 	a.Modules.SetOrderInitGenesis(order...)

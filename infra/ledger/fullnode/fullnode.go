@@ -22,14 +22,10 @@ import (
 	cmtcfg "github.com/cometbft/cometbft/config"
 	cmtnode "github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
-	"github.com/cometbft/cometbft/privval"
 	"github.com/cometbft/cometbft/proxy"
 	"github.com/cometbft/cometbft/rpc/client/local"
 	cmttypes "github.com/cometbft/cometbft/types"
-	dbm "github.com/cosmos/cosmos-db"
 	"github.com/gofrs/flock"
-	"github.com/syndtr/goleveldb/leveldb/filter"
-	"github.com/syndtr/goleveldb/leveldb/opt"
 
 	"cosmossdk.io/log/v2"
 
@@ -72,7 +68,7 @@ type Node struct {
 	Config *cmtcfg.Config
 
 	lock *flock.Flock
-	dbs  []cmtdb.DB
+	dbs  []*lateDB
 	once sync.Once
 	err  error
 }
@@ -99,25 +95,26 @@ func Open(o Options) (n *Node, err error) {
 		return nil, &core.Error{Code: core.CodeUnavailable, Message: fmt.Sprintf("another process runs the node in %s", o.Home), Next: "stop it, or choose another --home"}
 	}
 	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cannot continue the chain of %s: %v", o.Home, r)
+		}
 		if err != nil {
-			n.close()
+			_ = n.close()
 			n = nil
 		}
 	}()
-	db, err := dbm.NewGoLevelDBWithOpts("application", cfg.DBDir(), levelOptions(4))
-	if err != nil {
-		return n, fmt.Errorf("cannot open the state in %s: %w", cfg.DBDir(), err)
-	}
-	if n.App, err = app.New(app.Options{DB: db, ChainID: doc.ChainID, Home: cfg.RootDir, Logger: o.Logger}); err != nil {
-		_ = db.Close()
+	if n.App, err = openApp(cfg.DBDir(), app.Options{ChainID: doc.ChainID, Home: cfg.RootDir, Logger: o.Logger}); err != nil {
 		return n, err
 	}
 	key, err := p2p.LoadNodeKey(cfg.NodeKeyFile())
 	if err != nil {
 		return n, fmt.Errorf("cannot read the node's key: %w", err)
 	}
-	n.Comet, err = cmtnode.NewNodeWithContext(context.Background(), cfg,
-		privval.LoadFilePV(cfg.PrivValidatorKeyFile(), cfg.PrivValidatorStateFile()), key,
+	signer, err := loadSigner(cfg)
+	if err != nil {
+		return n, err
+	}
+	n.Comet, err = cmtnode.NewNodeWithContext(context.Background(), cfg, signer, key,
 		proxy.NewLocalClientCreator(server.NewCometABCIWrapper(n.App)),
 		func() (*cmttypes.GenesisDoc, error) { return doc, nil }, n.openDB,
 		cmtnode.DefaultMetricsProvider(cfg.Instrumentation), servercmtlog.CometLoggerWrapper{Logger: o.Logger})
@@ -137,6 +134,9 @@ func configure(o Options) *cmtcfg.Config {
 	c := cmtcfg.DefaultConfig()
 	c.SetRoot(o.Home)
 	c.Moniker = o.Moniker
+	if c.Moniker == "" {
+		c.Moniker = app.Name
+	}
 	c.DBBackend = string(cmtdb.GoLevelDBBackend)
 	c.RPC.ListenAddress = ""
 	if o.RPC != "" {
@@ -153,7 +153,7 @@ func configure(o Options) *cmtcfg.Config {
 	if !o.Discover {
 		c.P2P.AddrBookStrict, c.P2P.AllowDuplicateIP = false, true
 	}
-	c.Consensus.TimeoutCommit = o.BlockTime * 19 / 20
+	c.Consensus.TimeoutCommit = o.BlockTime * 17 / 20 // the rest is agreeing
 	c.TxIndex.Indexer = "null"
 	if o.Index {
 		c.TxIndex.Indexer = "kv"
@@ -161,24 +161,6 @@ func configure(o Options) *cmtcfg.Config {
 	c.Mempool.MaxTxsBytes = 64 << 20
 	c.Instrumentation.Prometheus = false
 	return c
-}
-
-// Init makes the folders and, where they are missing, the keys of a node.
-// It returns the consensus key's public half and the node's peer id.
-func Init(home string) (*privval.FilePV, p2p.ID, error) {
-	c := cmtcfg.DefaultConfig()
-	c.SetRoot(home)
-	for _, d := range []string{"config", "data"} {
-		if err := os.MkdirAll(filepath.Join(home, d), 0o700); err != nil {
-			return nil, "", &core.Error{Code: core.CodeInvalid, Message: "the node's folder cannot be made", Next: "choose another --home", Err: err}
-		}
-	}
-	pv := privval.LoadOrGenFilePV(c.PrivValidatorKeyFile(), c.PrivValidatorStateFile())
-	key, err := p2p.LoadOrGenNodeKey(c.NodeKeyFile())
-	if err != nil {
-		return nil, "", fmt.Errorf("cannot make the node's key: %w", err)
-	}
-	return pv, key.ID(), nil
 }
 
 // GenesisFile is where [Open] looks for the genesis document.
@@ -195,6 +177,16 @@ func (n *Node) Start() (err error) {
 		return fmt.Errorf("cannot start the node: %w", err)
 	}
 	return nil
+}
+
+// Dial connects to a peer now; the engine's own dialling of its peers waits a
+// random time of up to three seconds.
+func (n *Node) Dial(peer string) error {
+	a, err := p2p.NewNetAddressString(peer)
+	if err != nil {
+		return err
+	}
+	return n.Comet.Switch().DialPeerWithAddress(a)
 }
 
 // WaitBlock returns when the node has committed a block above height.
@@ -247,7 +239,7 @@ func (n *Node) halt() {
 func (n *Node) close() error {
 	var errs []error
 	for _, db := range n.dbs {
-		errs = append(errs, db.(*lateDB).DB.Close())
+		errs = append(errs, db.shut())
 	}
 	n.dbs = nil
 	if n.App != nil {
@@ -255,28 +247,4 @@ func (n *Node) close() error {
 	}
 	errs = append(errs, n.lock.Unlock())
 	return errors.Join(errs...)
-}
-
-// lateDB ignores the engine's Close, which comes while its own goroutines may
-// still read; the node closes the file afterwards.
-type lateDB struct{ cmtdb.DB }
-
-func (lateDB) Close() error { return nil }
-
-func (n *Node) openDB(c *cmtcfg.DBContext) (cmtdb.DB, error) {
-	db, err := cmtdb.NewGoLevelDBWithOpts(c.ID, c.Config.DBDir(), levelOptions(1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot open %s in %s: %w", c.ID, c.Config.DBDir(), err)
-	}
-	late := &lateDB{db}
-	n.dbs = append(n.dbs, late)
-	return late, nil
-}
-
-// levelOptions keeps a database's memory at about mib megabytes times three.
-func levelOptions(mib int) *opt.Options {
-	return &opt.Options{
-		BlockCacheCapacity: mib * opt.MiB, WriteBuffer: mib * opt.MiB, OpenFilesCacheCapacity: 32,
-		Filter: filter.NewBloomFilter(10),
-	}
 }

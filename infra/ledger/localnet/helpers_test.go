@@ -43,34 +43,33 @@ func (w *wallet) sync(a *app.App) {
 }
 
 // sign builds a transaction at w's next sequence.
-func (w *wallet) sign(t testing.TB, a *app.App, gas uint64, msgs ...sdk.Msg) []byte {
-	t.Helper()
+func (w *wallet) sign(a *app.App, gas uint64, msgs ...sdk.Msg) []byte {
 	b := a.Tx.NewTxBuilder()
 	if err := b.SetMsgs(msgs...); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	b.SetGasLimit(gas)
 	b.SetFeeAmount(sdk.NewCoins(sdk.NewCoin(core.BaseDenom, app.MinGasPrice.MulInt64(int64(2*gas)).TruncateInt())))
 	data := &signing.SingleSignatureData{SignMode: signing.SignMode_SIGN_MODE_DIRECT}
 	sig := signing.SignatureV2{PubKey: w.key.PubKey(), Data: data, Sequence: w.sequence}
 	if err := b.SetSignatures(sig); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	raw, err := authsigning.GetSignBytesAdapter(context.Background(), a.Tx.SignModeHandler(), signing.SignMode_SIGN_MODE_DIRECT, authsigning.SignerData{
 		Address: w.account32().String(), ChainID: a.ChainID(), AccountNumber: w.account, Sequence: w.sequence, PubKey: w.key.PubKey(),
 	}, b.GetTx())
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	if data.Signature, err = w.key.Sign(raw); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	if err := b.SetSignatures(sig); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	bz, err := a.Tx.TxEncoder()(b.GetTx())
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	w.sequence++
 	return bz

@@ -56,6 +56,7 @@ type Net struct {
 	Fresh      bool             // made by this start
 
 	home   string
+	peers  []string // id@host:port of each validator
 	lock   *flock.Flock
 	server *rpc.Server
 	log    *logFile
@@ -134,8 +135,8 @@ func (n *Net) openLog(level string) (log.Logger, error) {
 
 // open builds every node before any runs, as the EVM's globals demand.
 func (n *Net) open(o Options, p *plan, logger log.Logger) error {
-	peers, err := p.dial()
-	if err != nil {
+	var err error
+	if n.peers, err = p.addresses(); err != nil {
 		return err
 	}
 	for i := range p.Members {
@@ -143,7 +144,7 @@ func (n *Net) open(o Options, p *plan, logger log.Logger) error {
 			Home: n.validatorHome(i), Moniker: p.Members[i].Moniker, Listen: p.Members[i].address(), BlockTime: o.BlockTime,
 			Logger: logger.With("validator", i), Index: i == 0,
 		}
-		for j, peer := range peers {
+		for j, peer := range n.peers {
 			if j != i {
 				opts.Peers = append(opts.Peers, peer)
 			}
@@ -173,6 +174,11 @@ func (n *Net) run(ctx context.Context, logger log.Logger) error {
 			return err
 		}
 	}
+	for i, node := range n.Nodes {
+		for _, peer := range n.peers[i+1:] {
+			_ = node.Dial(peer) // the engine tries again for ever
+		}
+	}
 	if err := n.server.Serve(); err != nil {
 		return err
 	}
@@ -187,7 +193,7 @@ func (n *Net) Height() int64 { return n.Nodes[0].App.LastBlockHeight() }
 
 // OperatorKeyFile holds the hexadecimal secp256k1 key of a validator's owner.
 func (n *Net) OperatorKeyFile(i int) string {
-	return filepath.Join(n.validatorHome(i), "config", "operator.key")
+	return fullnode.OperatorFile(n.validatorHome(i))
 }
 
 // GenesisFile is the document that all validators started from.

@@ -48,7 +48,7 @@ func TestNetworkAgreesPaysAndContinues(t *testing.T) {
 	}
 	t.Logf("start to first block: %v", time.Since(began))
 	alice.sync(n.Nodes[0].App)
-	if res := commit(t, n, alice.sign(t, n.Nodes[0].App, 200_000, alice.send(bob.address(), 7))); res.Code != 0 {
+	if res := commit(t, n, alice.sign(n.Nodes[0].App, 200_000, alice.send(bob.address(), 7))); res.Code != 0 {
 		t.Fatal(res.Log)
 	}
 	height := n.Height()

@@ -1,7 +1,6 @@
 package localnet
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/cometbft/cometbft/p2p"
 	cmttypes "github.com/cometbft/cometbft/types"
-	"github.com/cosmos/evm/crypto/ethsecp256k1"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/ledger/app"
@@ -103,14 +101,11 @@ func (n *Net) createMember(g *app.Genesis, i int) (m member, err error) {
 	if err != nil {
 		return m, err
 	}
-	owner, err := ethsecp256k1.GenerateKey()
+	operator, err := fullnode.InitOperator(home)
 	if err != nil {
-		return m, fmt.Errorf("cannot make the operator's key: %w", err)
-	}
-	if err := os.WriteFile(n.OperatorKeyFile(i), []byte(hex.EncodeToString(owner.Key)+"\n"), 0o600); err != nil {
 		return m, err
 	}
-	m = member{Moniker: fmt.Sprintf("validator-%d", i), Peer: id, Operator: core.Address(owner.PubKey().Address())}
+	m = member{Moniker: fmt.Sprintf("validator-%d", i), Peer: id, Operator: operator}
 	g.AddValidator(app.Validator{Moniker: m.Moniker, Key: consensus, Operator: m.Operator, Bond: core.Koin(bondKoin)})
 	g.Credit(m.Operator, core.Koin(operatorKoin))
 	return m, nil
@@ -140,10 +135,10 @@ func merge(want, had rpc.Endpoints) rpc.Endpoints {
 	}
 }
 
-// dial gives every member a free port, its former one if possible, and
+// addresses gives every member a free port, its former one if possible, and
 // returns the addresses by which the others reach it. CometBFT binds its own
 // listeners, so its ports are tried here and let go.
-func (p *plan) dial() ([]string, error) {
+func (p *plan) addresses() ([]string, error) {
 	var held []net.Listener
 	defer func() {
 		for _, l := range held {
