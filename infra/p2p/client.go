@@ -151,6 +151,9 @@ func (x *exchange) pump() {
 		case <-x.quit:
 			x.err = errors.New("the exchange was closed")
 			return
+		case <-x.h.ctx.Done():
+			x.err = x.charged(core.Errorf(core.CodeUnavailable, "the node is shutting down"))
+			return
 		}
 		if x.err != nil {
 			return
