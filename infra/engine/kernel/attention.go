@@ -71,16 +71,30 @@ func Attention(p *Pool, shape KVShape, heads int, dst []float32, dstStride int, 
 		panic(fmt.Sprintf("kernel: %d query heads share %d key-value heads", heads, shape.Heads))
 	}
 	group := heads / shape.Heads
-	width := group * shape.Dim
-	p.Run(len(queries)*shape.Heads, 1, func(lo, hi int) {
+	parts := groupParts(group, len(queries)*shape.Heads, p.Threads())
+	p.Run(len(queries)*shape.Heads*parts, 1, func(lo, hi int) {
 		scratch := scoreBuffers.Get().(*[]float32)
 		defer scoreBuffers.Put(scratch)
 		for item := lo; item < hi; item++ {
-			row, h := item%len(queries), item/len(queries)
-			*scratch = sized(*scratch, group*padded(queries[row].Position+1))
-			shape.attend(dst[row*dstStride+h*width:][:width], q[row*qStride+h*width:][:width], h, group, queries[row], *scratch, scale)
+			row, rest := item%len(queries), item/len(queries)
+			h, part := rest/parts, rest%parts
+			first, end := part*group/parts, (part+1)*group/parts
+			*scratch = sized(*scratch, (end-first)*padded(queries[row].Position+1))
+			at, width := (h*group+first)*shape.Dim, (end-first)*shape.Dim
+			shape.attend(dst[row*dstStride+at:][:width], q[row*qStride+at:][:width], h, end-first, queries[row], *scratch, scale)
 		}
 	})
+}
+
+// groupParts is into how many items the query heads of one key-value head are
+// split, so that a few sequences still occupy all threads. Heads together read
+// keys and values once, so they part only when they must.
+func groupParts(group, items, threads int) int {
+	parts := 1
+	for items*parts < threads && group >= 4*parts {
+		parts *= 2
+	}
+	return parts
 }
 
 var scoreBuffers = sync.Pool{New: func() any { return new([]float32) }}

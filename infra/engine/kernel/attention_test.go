@@ -75,6 +75,26 @@ func TestAttentionEqualsSpec(t *testing.T) {
 	}
 }
 
+func TestAttentionOccupiesThreads(t *testing.T) {
+	r := rand.New(rand.NewPCG(29, 30))
+	pool := NewPool(16)
+	defer pool.Close()
+	shape := KVShape{Heads: 1, Dim: 16}
+	pages := randomPages(r, shape, 70)
+	for _, heads := range []int{1, 3, 7, 8, 33, 70} {
+		q := activationRows(r, 1, heads*16)
+		for i := range q {
+			q[i] = min(max(q[i], -10), 10)
+		}
+		dst, alone := make([]float32, len(q)), make([]float32, len(q))
+		query := []Query{{pages, 69}}
+		Attention(pool, shape, heads, dst, 0, q, 0, query, 0.25)
+		Attention(nil, shape, heads, alone, 0, q, 0, query, 0.25)
+		same(t, fmt.Sprintf("%d heads on many threads", heads), dst, alone)
+		same(t, fmt.Sprintf("%d heads", heads), alone, attentionSpec(shape, heads, q, query[0], 0.25))
+	}
+}
+
 func TestAttentionMarksInvalid(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	shape := KVShape{Heads: 1, Dim: 16}

@@ -142,3 +142,19 @@ func BenchmarkPool(b *testing.B) {
 		p.Run(2, 1, func(int, int) {})
 	}
 }
+
+// BenchmarkPack measures loading: GGUF bytes to panels.
+func BenchmarkPack(b *testing.B) {
+	const rows, cols = 1024, 896
+	for _, f := range formats {
+		data := weightBytes(rand.New(rand.NewPCG(3, 4)), f, rows, cols)
+		b.Run(f.String(), func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				if _, err := NewMatrix(f, rows, cols, data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

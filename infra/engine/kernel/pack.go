@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
@@ -52,22 +53,28 @@ func (m *Matrix) packRow(r int, row []byte) bool {
 		for b := range m.blocks {
 			block := row[b*spec.Q8Bytes : (b+1)*spec.Q8Bytes]
 			finite = m.packScale(panel, b, lane, block) && finite
-			dst := m.quants[(panel*m.blocks+b)*256+4*lane:]
-			for c, v := range block[2:] {
-				dst[c/4*32+c%4] = int8(v)
-			}
+			spread(m.quants[(panel*m.blocks+b)*256+4*lane:], block[2:])
 		}
 	case Q4_0:
 		for b := range m.blocks {
 			block := row[b*spec.Q4Bytes : (b+1)*spec.Q4Bytes]
 			finite = m.packScale(panel, b, lane, block) && finite
-			dst := m.quants[(panel*m.blocks+b)*128+4*lane:]
-			for c, v := range block[2:] {
-				dst[c/4*32+c%4] = int8(v)
-			}
+			spread(m.quants[(panel*m.blocks+b)*128+4*lane:], block[2:])
 		}
 	}
 	return finite
+}
+
+// spread copies src four bytes at a time, to every 32nd byte of dst.
+func spread(dst []int8, src []byte) {
+	to := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst))
+	for len(src) >= 4 {
+		copy(to[:4], src[:4])
+		src = src[4:]
+		if len(src) > 0 {
+			to = to[32:]
+		}
+	}
 }
 
 func (m *Matrix) packScale(panel, block, lane int, data []byte) bool {
