@@ -3,7 +3,7 @@ package p2p
 import (
 	"errors"
 	"io"
-	"os"
+	"net"
 	"sync"
 	"time"
 
@@ -64,7 +64,7 @@ var errMemory = errors.New("no memory for a large frame")
 var errStalled = errors.New("stalled")
 
 // read returns the next frame of the wanted types that is not a heartbeat. It
-// fails with os.ErrDeadlineExceeded after silence without any frame, and with
+// times out after silence without any frame, and with
 // errStalled when only heartbeats came until the time that stall returns.
 func (w *wire) read(silence time.Duration, stall func() time.Time, want ...frameType) (frame, error) {
 	want = append(want, frameAlive)
@@ -139,12 +139,19 @@ func (w *wire) stop() {
 	}
 }
 
+// timedOut reports whether a deadline passed; the multiplexer has an error of
+// its own for it.
+func timedOut(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
 // describe says in words why reading or writing a peer's stream failed.
 func describe(err error, silence time.Duration) string {
 	switch {
 	case errors.Is(err, errStalled):
 		return "made no progress in time"
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case timedOut(err):
 		return "sent nothing for " + silence.Round(time.Millisecond).String()
 	case errors.Is(err, errFrame):
 		return "broke the protocol: " + err.Error()
