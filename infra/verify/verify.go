@@ -1,0 +1,144 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/core/merkle"
+)
+
+// Verify checks the evidence as [Check] does and then re-executes the answer
+// with engine, which must have the receipt's model open. It returns an error
+// only when the engine could not do the work; a wrong answer is a Report.
+func Verify(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) (Report, error) {
+	out, seed := check(&ev, f)
+	if out.Verdict != Matches {
+		return out, nil
+	}
+	info := engine.Info()
+	if bad := sameModel(&ev, info); bad != nil {
+		bad.Receipt, bad.Consumer = out.Receipt, out.Consumer
+		return bad.Report, nil
+	}
+	if len(ev.Output) == 0 {
+		if ev.Receipt.Finish != core.FinishCancelled {
+			bad := reject(FinishDiffers, "receipt.finish", "an answer without tokens can only be a cancelled one")
+			bad.Receipt, bad.Consumer = out.Receipt, out.Consumer
+			return bad.Report, nil
+		}
+		out.Message = "matches: the answer was cancelled before its first token"
+		return out, nil
+	}
+	q := &ev.Request.Request
+	replayed, err := engine.Replay(ctx, core.SequenceInput{
+		Input: q.Input, Sampler: q.Sampler, Seed: seed, Base: len(q.Input) - int(q.Prompt), Salt: q.Salt(seed), Trace: true,
+	}, ev.Output)
+	if err != nil {
+		return Report{}, fmt.Errorf("the answer could not be re-executed: %w", err)
+	}
+	bad := compare(&ev, replayed)
+	if bad == nil {
+		out.Message = fmt.Sprintf("matches: all %d tokens, the end and the boundary root are this engine's own", len(ev.Output))
+		return out, nil
+	}
+	if bad.Boundary == nil {
+		bad.Boundary = firstLeaf(&ev, replayed.Boundaries)
+	}
+	if bad.Boundary != nil {
+		bad.Message += fmt.Sprintf("; the computation first differs at token %d, layer %d", bad.Boundary.Token, bad.Boundary.Layer)
+	}
+	bad.Receipt, bad.Consumer, bad.Unchecked = out.Receipt, out.Consumer, out.Unchecked
+	return bad.Report, nil
+}
+
+func sameModel(ev *core.Evidence, info core.ModelInfo) *Rejected {
+	if info.ID != ev.Receipt.Model {
+		return reject(WrongModel, "receipt.model", "the receipt is for model %s, the model at hand is %s (%s)", ev.Receipt.Model, info.ID, info.Name)
+	}
+	if info.Semantics != ev.Receipt.Semantics {
+		return reject(Unsupported, "receipt.semantics", "the engine follows semantics version %d, the receipt version %d", info.Semantics, ev.Receipt.Semantics)
+	}
+	// The last output token is never fed, so it need not fit.
+	if n := positions(ev); info.ContextLength > 0 && n > info.ContextLength {
+		return reject(TokenDiffers, "output", "the answer fills %d positions, the model has %d", n, info.ContextLength)
+	}
+	for _, ids := range [][]core.Token{ev.Request.Input, ev.Output} {
+		for _, t := range ids {
+			if int(t) >= info.Vocabulary {
+				return reject(TokenDiffers, "tokens", "token %d is not in the model's vocabulary of %d", t, info.Vocabulary)
+			}
+		}
+	}
+	return nil
+}
+
+// compare finds the first way in which the claimed answer is not the engine's.
+func compare(ev *core.Evidence, own core.Replayed) *Rejected {
+	claimed := ev.Output
+	for i, t := range claimed {
+		if own.Ended >= 0 && i > own.Ended {
+			return tokenDiffers(i, t, NoToken)
+		}
+		if i >= len(own.Tokens) {
+			return tokenDiffers(i, t, NoToken)
+		}
+		if own.Tokens[i] != t {
+			return tokenDiffers(i, t, own.Tokens[i])
+		}
+	}
+	if len(own.Tokens) > len(claimed) {
+		return tokenDiffers(len(claimed), NoToken, own.Tokens[len(claimed)])
+	}
+	if bad := finish(ev, own); bad != nil {
+		return bad
+	}
+	if merkle.Root(own.Boundaries) != ev.Receipt.BoundaryRoot {
+		return reject(BoundaryDiffers, "receipt.boundary_root", "the tokens are right, but the boundary root is not this engine's")
+	}
+	return nil
+}
+
+// finish checks the end. A cancelled answer may end anywhere.
+func finish(ev *core.Evidence, own core.Replayed) *Rejected {
+	claimed := ev.Receipt.Finish
+	if claimed == core.FinishCancelled || claimed == own.Finish {
+		return nil
+	}
+	if own.Finish == "" {
+		return reject(FinishDiffers, "receipt.finish", "the answer claims to end (%s) after %d tokens, this engine would have gone on", claimed, len(ev.Output))
+	}
+	return reject(FinishDiffers, "receipt.finish", "the answer ends for reason %q, this engine's for %q", claimed, own.Finish)
+}
+
+func tokenDiffers(position int, claimed, own core.Token) *Rejected {
+	var r *Rejected
+	switch {
+	case own == NoToken:
+		r = reject(TokenDiffers, "output", "output token %d is padding: this engine would have ended before it", position)
+	case claimed == NoToken:
+		r = reject(TokenDiffers, "output", "output token %d is missing: this engine has one more", position)
+	default:
+		r = reject(TokenDiffers, "output", "output token %d differs: claimed %d, this engine draws %d", position, claimed, own)
+	}
+	r.Token = &TokenDiff{position, claimed, own}
+	return r
+}
+
+// firstLeaf locates the first differing leaf, when the file has the leaves.
+func firstLeaf(ev *core.Evidence, own []core.Hash) *Boundary {
+	n := positions(ev)
+	if len(ev.Boundaries) == 0 || n <= 0 {
+		return nil
+	}
+	layers := len(ev.Boundaries) / n
+	if len(own) != len(ev.Boundaries) || layers == 0 {
+		return nil
+	}
+	for i := range own {
+		if own[i] != ev.Boundaries[i] {
+			return &Boundary{Token: i / layers, Layer: i % layers}
+		}
+	}
+	return nil
+}
