@@ -11,12 +11,8 @@
 package command
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	autocliv1 "cosmossdk.io/api/cosmos/autocli/v1"
 	"cosmossdk.io/client/v2/autocli"
 	"cosmossdk.io/core/appmodule"
 
@@ -39,6 +36,7 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/ledger/app"
 	"github.com/koinon-network/koinon/infra/ledger/rpc"
+	"github.com/koinon-network/koinon/infra/ledger/x/verify"
 )
 
 // Tx signs and sends transactions: koinon tx bank send alice koinon1... 5akoin.
@@ -75,41 +73,6 @@ func lazy(name, short, example string) *cobra.Command {
 	}
 }
 
-// run executes the inner tree with the outer command's streams.
-func run(cmd, root *cobra.Command, args []string) error {
-	var answer bytes.Buffer
-	root.SetIn(cmd.InOrStdin())
-	root.SetErr(cmd.ErrOrStderr())
-	root.SetOut(io.MultiWriter(cmd.OutOrStdout(), &answer))
-	root.SetArgs(args)
-	err := root.ExecuteContext(context.WithValue(cmd.Context(), client.ClientContextKey, new(client.Context)))
-	if err != nil {
-		return explain(err)
-	}
-	if args[0] == "tx" {
-		return refused(answer.Bytes())
-	}
-	return nil
-}
-
-// refused finds in a broadcast's answer that the chain took no transaction.
-func refused(answer []byte) error {
-	var r struct {
-		Code   uint32 `json:"code"`
-		Space  string `json:"codespace"`
-		Log    string `json:"raw_log"`
-		TxHash string `json:"txhash"`
-	}
-	if json.Unmarshal(bytes.TrimSpace(answer), &r) != nil || r.Code == 0 || r.TxHash == "" {
-		return nil
-	}
-	e := core.Errorf(core.CodeInvalid, "the chain refused the transaction: %s", r.Log)
-	if r.Space == "sdk" && r.Code == 5 {
-		e.Code = core.CodeUnpaid
-	}
-	return e
-}
-
 // explain adds what to do to the errors a newcomer meets first.
 func explain(err error) error {
 	var known *core.Error
@@ -127,8 +90,13 @@ func explain(err error) error {
 	return err
 }
 
-func build(a *app.App) (*cobra.Command, error) {
-	root := &cobra.Command{Use: "koinon", SilenceUsage: true, SilenceErrors: true}
+func build(a *app.App) (root *cobra.Command, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cannot build the chain's commands: %v", r)
+		}
+	}()
+	root = &cobra.Command{Use: "koinon", SilenceUsage: true, SilenceErrors: true}
 	root.PersistentFlags().String(flags.FlagHome, Home(), "`DIR` of the keyring")
 	base := rpc.ClientContext(a).WithKeyringOptions(keyringOption).WithViper("KOINON").WithHomeDir(Home())
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -146,8 +114,10 @@ func build(a *app.App) (*cobra.Command, error) {
 			modules[name] = m
 		}
 	}
-	err := autocli.AppOptions{
-		Modules: modules, ModuleOptions: services.ExtractAutoCLIOptions(a.Modules.Modules),
+	options := services.ExtractAutoCLIOptions(a.Modules.Modules)
+	positional(options, verify.ModuleName, "CommitReceipts", "commit-receipts [sequence] [root] [count]", "sequence", "root", "count")
+	err = autocli.AppOptions{
+		Modules: modules, ModuleOptions: options,
 		AddressCodec: app.AccountCodec(), ValidatorAddressCodec: app.ValidatorCodec(), ConsensusAddressCodec: app.ConsensusCodec(), ClientCtx: base,
 	}.EnhanceRootCommand(root)
 	if err != nil {
@@ -155,6 +125,19 @@ func build(a *app.App) (*cobra.Command, error) {
 	}
 	presets(root)
 	return root, nil
+}
+
+// positional makes arguments of fields whose names are flags of every
+// transaction already.
+func positional(options map[string]*autocliv1.ModuleOptions, module, method, use string, fields ...string) {
+	for _, o := range options[module].Tx.RpcCommandOptions {
+		if o.RpcMethod == method && len(o.PositionalArgs) == 0 {
+			o.Use = use
+			for _, f := range fields {
+				o.PositionalArgs = append(o.PositionalArgs, &autocliv1.PositionalArgDescriptor{ProtoField: f})
+			}
+		}
+	}
 }
 
 func txTree() *cobra.Command {

@@ -102,7 +102,7 @@ func TestOneNodeFromTheCommandLine(t *testing.T) {
 		}
 	}
 	_, err := execute(t, Tx(), passphrase, "bank", "send", "alice", bob, "3000000000000000000akoin", "--home", home, node, "--yes", "--gas", "200000")
-	if core.CodeOf(err) != core.CodeUnpaid && !strings.Contains(errorText(err), "insufficient") {
+	if core.CodeOf(err) != core.CodeUnpaid {
 		t.Errorf("more than she has: %v", err)
 	}
 	if _, err := execute(t, Node(), "", "start", "--home", dir, "--p2p", freePort(t), "--rpc", rpcAt); err == nil || !strings.Contains(err.Error(), "cannot listen on "+rpcAt) {

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cometbft/cometbft/crypto"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
@@ -120,7 +122,8 @@ func runStart(cmd *cobra.Command, _ []string) (err error) {
 	if err != nil {
 		return core.Errorf(core.CodeInvalid, "%q is not a log level; choose debug, info, warn or error", text("log-level"))
 	}
-	logger := log.NewLogger(cmd.ErrOrStderr(), log.LevelOption(level), log.ColorOption(false))
+	out := &mutable{to: cmd.ErrOrStderr()}
+	logger := log.NewLogger(out, log.LevelOption(level), log.ColorOption(false))
 	peers, _ := cmd.Flags().GetStringSlice("peers")
 	pause, _ := cmd.Flags().GetDuration("block-time")
 	for name, address := range map[string]string{"the node": text("p2p"), "CometBFT RPC": text("rpc")} {
@@ -156,7 +159,21 @@ func runStart(cmd *cobra.Command, _ []string) (err error) {
 		return err
 	}
 	<-cmd.Context().Done()
+	out.mute.Store(true)
 	return nil
+}
+
+// mutable drops the complaints of a stopping node about its closing doors.
+type mutable struct {
+	to   io.Writer
+	mute atomic.Bool
+}
+
+func (m *mutable) Write(b []byte) (int, error) {
+	if m.mute.Load() {
+		return len(b), nil
+	}
+	return m.to.Write(b)
 }
 
 // announce says where to find the node once it has a block.
