@@ -16,6 +16,7 @@ const (
 	CodeContextLength Code = "context_length_exceeded"
 	CodeUnauthorized  Code = "unauthorized" // wrong or missing signature or key
 	CodeUnknownModel  Code = "model_not_found"
+	CodeNotFound      Code = "not_found"          // no such receipt or resource
 	CodeUnpaid        Code = "insufficient_funds" // escrow spent or wallet empty
 	CodeBusy          Code = "overloaded"         // try again after RetryAfter
 	CodeNoProvider    Code = "no_provider"        // nobody serves this now

@@ -14,6 +14,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/payment"
+	"github.com/koinon-network/koinon/infra/verify"
 	"github.com/koinon-network/koinon/middleware/gateway"
 )
 
@@ -34,7 +35,7 @@ type Config struct {
 	// Verify re-executes an answer on this machine.
 	Verify func(ctx context.Context, e core.Evidence) Verdict
 	// Newest lists the latest receipts.
-	Newest func(limit int) ([]core.Evidence, error)
+	Newest func(limit int) ([]verify.Summary, error)
 }
 
 // Console serves the page. It is safe for concurrent use.
@@ -70,7 +71,7 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("POST /console/chat", c.chat)
 	mux.HandleFunc("POST /console/stop", c.stop)
 	mux.HandleFunc("POST /console/new", c.renew)
-	mux.HandleFunc("POST /console/verify/{id}", c.verify)
+	mux.HandleFunc("POST /console/verify/{id}", c.reexecute)
 	files, _ := fs.Sub(assets, "assets") // the embedded folder is always there
 	static := http.StripPrefix("/console/assets/", http.FileServerFS(files))
 	mux.HandleFunc("GET /console/assets/", func(w http.ResponseWriter, r *http.Request) {
@@ -119,8 +120,8 @@ type pageSignals struct {
 	Model   string `json:"model"`
 }
 
-// verify re-executes the answer behind a receipt and shows the verdict.
-func (c *Console) verify(w http.ResponseWriter, r *http.Request) {
+// reexecute checks the answer behind a receipt and shows the verdict.
+func (c *Console) reexecute(w http.ResponseWriter, r *http.Request) {
 	id, err := core.ParseHash(r.PathValue("id"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

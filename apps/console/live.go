@@ -102,7 +102,7 @@ func (c *Console) network(ctx context.Context, before []blockView) networkView {
 	}
 	for _, e := range es {
 		u := core.Usage{Input: e.Receipt.Billed, Output: e.Receipt.Output}
-		v.Receipts = append(v.Receipts, receiptView{ID: e.Receipt.Digest().String(), Provider: monikers[e.Receipt.Provider], Model: e.ModelName,
+		v.Receipts = append(v.Receipts, receiptView{ID: e.ID.String(), Provider: monikers[e.Receipt.Provider], Model: e.Model,
 			Tokens: fmt.Sprintf("%d + %d", u.Input, u.Output), Cost: koin(u.Cost(e.Receipt.PriceIn, e.Receipt.PriceOut)),
 			Time: time.Unix(e.Receipt.Issued, 0).Format("15:04:05")})
 	}

@@ -381,7 +381,7 @@ func (a *attempt) done(ctx context.Context, d *core.Done) error {
 	a.settled = err == nil
 	ev := core.Evidence{Version: 1, Receipt: d.Receipt, Request: a.request, Nonce: a.nonce, VRF: a.proof, VRFKey: vrfKey(a.provider),
 		Output: a.own, Boundaries: d.Boundaries, ModelName: a.call.Model.Name}
-	if err := a.cfg.Archive.Put(ctx, ev); err != nil {
+	if err := a.cfg.Archive.Put(ev); err != nil {
 		a.cfg.Log.Error("receipt not stored", "id", a.answer.ID.Short(), "err", err)
 	}
 	a.router.answered(a.provider.Address, len(a.own), a.first, time.Since(a.begin))

@@ -18,6 +18,7 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/token"
+	"github.com/koinon-network/koinon/infra/verify"
 )
 
 // world is a network small enough to script: providers that answer the
@@ -74,28 +75,22 @@ func (w *world) Batches(context.Context, core.Address, int) ([]core.ReceiptBatch
 func (w *world) Address() core.Address                         { return core.Address{99} }
 func (w *world) Sign(core.Hash) (core.Signature, error)        { return core.Signature{}, nil }
 func (w *world) Prepare(context.Context, []core.Address) error { return nil }
-func (w *world) Put(_ context.Context, e core.Evidence) error {
+func (w *world) Put(e core.Evidence) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.archive = append(w.archive, e)
 	return nil
 }
-func (w *world) find(ok func(core.Evidence) bool) (core.Evidence, bool, error) {
+func (w *world) Get(id core.Hash) (core.Evidence, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.IndexFunc(w.archive, ok)
+	i := slices.IndexFunc(w.archive, func(e core.Evidence) bool { return e.Request.ID == id || e.Receipt.Digest() == id })
 	if i < 0 {
-		return core.Evidence{}, false, nil
+		return core.Evidence{}, verify.ErrUnknown
 	}
-	return w.archive[i], true, nil
+	return w.archive[i], nil
 }
-func (w *world) ByRequest(id core.RequestID) (core.Evidence, bool, error) {
-	return w.find(func(e core.Evidence) bool { return e.Request.ID == id })
-}
-func (w *world) ByReceipt(id core.ReceiptID) (core.Evidence, bool, error) {
-	return w.find(func(e core.Evidence) bool { return e.Receipt.Digest() == id })
-}
-func (w *world) Newest(int) ([]core.Evidence, error) { return w.archive, nil }
+func (w *world) List(int, int) ([]verify.Summary, error) { return nil, nil }
 
 type worldPayment struct {
 	w    *world

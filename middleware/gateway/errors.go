@@ -22,6 +22,7 @@ var statuses = map[core.Code]struct {
 	core.CodeTooLarge:      {http.StatusRequestEntityTooLarge, "invalid_request_error"},
 	core.CodeUnauthorized:  {http.StatusUnauthorized, "authentication_error"},
 	core.CodeUnknownModel:  {http.StatusNotFound, "invalid_request_error"},
+	core.CodeNotFound:      {http.StatusNotFound, "invalid_request_error"},
 	core.CodeUnpaid:        {http.StatusPaymentRequired, "insufficient_quota"},
 	core.CodeBusy:          {http.StatusTooManyRequests, "rate_limit_error"},
 	core.CodeNoProvider:    {http.StatusServiceUnavailable, "server_error"},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/verify"
 )
 
 // Payment is the money reserved for one request on one channel.
@@ -37,12 +38,13 @@ type Purse interface {
 	Prepare(ctx context.Context, providers []core.Address) error
 }
 
-// Archive keeps receipts; infra/verify provides it.
+// Archive keeps receipts; a [verify.Archive] is one.
 type Archive interface {
-	Put(ctx context.Context, e core.Evidence) error
-	ByRequest(id core.RequestID) (core.Evidence, bool, error)
-	ByReceipt(id core.ReceiptID) (core.Evidence, bool, error)
-	Newest(limit int) ([]core.Evidence, error)
+	Put(e core.Evidence) error
+	// Get finds evidence by its receipt's or its request's id; it fails with
+	// [verify.ErrUnknown].
+	Get(id core.Hash) (core.Evidence, error)
+	List(skip, limit int) ([]verify.Summary, error)
 }
 
 // Config is what a gateway needs; every field without a default is required.

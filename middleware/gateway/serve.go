@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/verify"
 )
 
 // Handler serves the API:
@@ -206,36 +207,27 @@ func (g *Gateway) listReceipts(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = n
 	}
-	es, err := g.cfg.Archive.Newest(limit)
+	rows, err := g.cfg.Archive.List(0, limit)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	type row struct {
-		ID      core.ReceiptID     `json:"id"`
-		Model   string             `json:"model"`
-		Receipt core.SignedReceipt `json:"receipt"`
-	}
-	rows := []row{}
-	for _, e := range es {
-		rows = append(rows, row{e.Receipt.Digest(), e.ModelName, e.Receipt})
+	if rows == nil {
+		rows = []verify.Summary{}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": rows})
 }
 
 // Evidence finds a receipt by its id, by the answer's id or by a request id.
 func (g *Gateway) Evidence(id core.Hash) (core.Evidence, error) {
-	e, ok, err := g.cfg.Archive.ByReceipt(id)
-	for n := 0; n < g.cfg.Attempts && !ok && err == nil; n++ {
-		e, ok, err = g.cfg.Archive.ByRequest(attemptID(id, n))
+	e, err := g.cfg.Archive.Get(id)
+	for n := 1; n < g.cfg.Attempts && errors.Is(err, verify.ErrUnknown); n++ {
+		e, err = g.cfg.Archive.Get(attemptID(id, n))
 	}
-	switch {
-	case err != nil:
-		return e, err
-	case !ok:
-		return e, &core.Error{Code: core.CodeUnknownModel, Message: "there is no receipt " + id.Short() + " here", Next: "GET /v1/receipts lists them"}
+	if errors.Is(err, verify.ErrUnknown) {
+		return e, &core.Error{Code: core.CodeNotFound, Message: "there is no receipt " + id.Short() + " here", Next: "GET /v1/receipts lists them"}
 	}
-	return e, nil
+	return e, err
 }
 
 func (g *Gateway) showReceipt(w http.ResponseWriter, r *http.Request) {

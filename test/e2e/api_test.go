@@ -54,7 +54,7 @@ func (d *devnet) ask(t testing.TB, text, extra string) (completion, http.Header)
 }
 
 func TestReadyInTime(t *testing.T) {
-	d := network(t)
+	d := sharedNetwork(t)
 	t.Logf("ready after %s", d.took.Round(time.Millisecond))
 	if limit := 15 * time.Second; d.took > limit && os.Getenv("CI") == "" {
 		t.Errorf("ready after %s, the promise is %s", d.took, limit)
@@ -65,7 +65,7 @@ func TestReadyInTime(t *testing.T) {
 }
 
 func TestAnswer(t *testing.T) {
-	d := network(t)
+	d := sharedNetwork(t)
 	c, h := d.ask(t, "What is a receipt?", "")
 	if len(c.Choices) != 1 || len(strings.Fields(c.Choices[0].Message.Content)) < 3 || c.Choices[0].Finish != "stop" {
 		t.Fatalf("%+v", c)
@@ -92,7 +92,7 @@ func TestAnswer(t *testing.T) {
 
 // The first token comes within a second of the request.
 func TestStream(t *testing.T) {
-	d := network(t)
+	d := sharedNetwork(t)
 	begin := time.Now()
 	resp, err := http.Post(d.API+"/chat/completions", "application/json", strings.NewReader(d.question("What is a receipt?", `,"stream":true`)))
 	if err != nil {
@@ -139,7 +139,7 @@ func TestStream(t *testing.T) {
 }
 
 func TestOpenAIGo(t *testing.T) {
-	d := network(t)
+	d := sharedNetwork(t)
 	client := openai.NewClient(option.WithBaseURL(d.API), option.WithAPIKey("unused"))
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -172,7 +172,7 @@ func TestOpenAIGo(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	d := network(t)
+	d := sharedNetwork(t)
 	for _, c := range []struct {
 		name, path, body string
 		status           int
@@ -188,7 +188,9 @@ func TestRefusals(t *testing.T) {
 		{"no such call", "/images/generations", `{}`, 404, nil},
 	} {
 		status, _, b := d.post(t, c.path, c.body)
-		var e struct{ Error struct{ Message, Type, Code string } }
+		var e struct {
+			Error struct{ Message, Type, Code string }
+		}
 		if err := json.Unmarshal(b, &e); err != nil || status != c.status || e.Error.Message == "" || e.Error.Type == "" {
 			t.Errorf("%s: %d %.300s", c.name, status, b)
 		}
@@ -201,7 +203,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestConcurrentQuestions(t *testing.T) {
-	d := network(t)
+	d := sharedNetwork(t)
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
@@ -215,7 +217,7 @@ func TestConcurrentQuestions(t *testing.T) {
 }
 
 func TestReceipts(t *testing.T) {
-	d := network(t)
+	d := sharedNetwork(t)
 	c, h := d.ask(t, "What is a model root?", `,"temperature":0.8`)
 	file := filepath.Join(t.TempDir(), "receipt.json")
 	var ev map[string]json.RawMessage

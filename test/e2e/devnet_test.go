@@ -223,8 +223,8 @@ var shared struct {
 	dir string
 }
 
-// network is the devnet that tests share.
-func network(t testing.TB) *devnet {
+// sharedNetwork is the devnet that tests share.
+func sharedNetwork(t testing.TB) *devnet {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()

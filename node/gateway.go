@@ -1,0 +1,228 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/koinon-network/koinon/apps/console"
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/p2p"
+	"github.com/koinon-network/koinon/infra/payment"
+	"github.com/koinon-network/koinon/infra/verify"
+	"github.com/koinon-network/koinon/middleware/gateway"
+)
+
+// GatewayConfig is what the gateway role needs. Chain, Wallet, PeerKey and
+// Listener are required.
+type GatewayConfig struct {
+	Dir      string // its books and receipts
+	Chain    core.Chain
+	Wallet   core.Wallet
+	PeerKey  ed25519.PrivateKey
+	Listener net.Listener // of the API and the console; closed with the gateway
+	// Engines verify receipts of models that this process has open.
+	Engines map[core.ModelID]core.Engine
+	// Metadata of models whose file is at hand; others are fetched from a provider.
+	Metadata map[core.ModelID]gguf.Metadata
+	// Deposit of each new channel, default 1 koin.
+	Deposit core.Amount
+	// Metrics adds lines to /metrics. Optional.
+	Metrics func(w *MetricWriter)
+	Log     *slog.Logger
+}
+
+// Gateway is a running gateway role with its console.
+type Gateway struct {
+	*gateway.Gateway
+	cfg     GatewayConfig
+	host    *p2p.Host
+	purse   *payment.Purse
+	archive *verify.Archive
+	server  *http.Server
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+}
+
+// StartGateway opens the purse and serves the API and the console.
+func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	g := &Gateway{cfg: cfg, cancel: cancel}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.Close())
+		}
+	}()
+	st, err := cfg.Chain.Status(ctx)
+	if err != nil {
+		return g, err
+	}
+	if g.purse, err = payment.OpenPurse(ctx, filepath.Join(cfg.Dir, "purse.db"), cfg.Wallet, cfg.Chain, payment.PurseOptions{Deposit: cfg.Deposit, Log: cfg.Log}); err != nil {
+		return g, err
+	}
+	if g.archive, err = verify.OpenArchive(filepath.Join(cfg.Dir, "receipts.db"), verify.ArchiveOptions{Boundaries: true}); err != nil {
+		return g, err
+	}
+	if g.host, err = p2p.New(p2p.Config{Key: cfg.PeerKey}); err != nil {
+		return g, err
+	}
+	g.Gateway = gateway.New(gateway.Config{
+		Chain: cfg.Chain, ChainID: st.EVMChainID, Dialer: g.host.Client(verify.VerifyVRF), Signer: cfg.Wallet, Purse: gateway.FromPurse(g.purse),
+		Archive: g.archive, Codec: g.codec, Hosts: hostsOf(cfg.Listener), Log: cfg.Log,
+	})
+	page := console.New(console.Config{Gateway: g.Gateway, Chain: cfg.Chain, Purse: g.purse, Verify: g.verdict, Newest: func(n int) ([]verify.Summary, error) { return g.archive.List(0, n) }})
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", g.Handler())
+	mux.Handle("/healthz", g.Handler())
+	mux.Handle("/metrics", g.Guard(http.HandlerFunc(g.metrics)))
+	mux.Handle("/", g.Guard(page.Handler()))
+	g.server = &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn), BaseContext: func(net.Listener) context.Context { return background },
+	}
+	g.work.Go(func() {
+		if err := g.server.Serve(cfg.Listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			cfg.Log.Error("the API stopped", "err", err)
+		}
+	})
+	g.work.Go(func() { g.prepare(background) })
+	return g, nil
+}
+
+// hostsOf are the names that lead to a listener on loopback; a listener that is
+// open to others is called by names that only its owner knows.
+func hostsOf(l net.Listener) []string {
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok || !a.IP.IsLoopback() {
+		return nil
+	}
+	return []string{"127.0.0.1", "localhost", "::1", a.IP.String()}
+}
+
+// prepare opens channels to the providers on the market, so that the first
+// question does not wait for a block.
+func (g *Gateway) prepare(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		if ps, err := g.cfg.Chain.Providers(ctx); err == nil {
+			var as []core.Address
+			for _, p := range ps {
+				if len(p.Offers) > 0 && !p.Jailed && len(as) < 8 {
+					as = append(as, p.Address)
+				}
+			}
+			if err := g.purse.Prepare(ctx, as...); err != nil && ctx.Err() == nil {
+				g.cfg.Log.Warn("channels not prepared", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Ready waits until a question can be paid: a provider offers something and the
+// channel to it is open.
+func (g *Gateway) Ready(ctx context.Context) error {
+	for {
+		for _, a := range g.purse.Accounts() {
+			if a.Channel.State == core.ChannelOpen && !a.Free.IsZero() {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no payment channel: %w", context.Cause(ctx))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Purse is the gateway's money.
+func (g *Gateway) Purse() *payment.Purse { return g.purse }
+
+// codec opens a model's tokenizer: from the file at hand, or fetched by its
+// hash from a provider that serves the model.
+func (g *Gateway) codec(ctx context.Context, m core.Manifest) (*gateway.Codec, error) {
+	if md, ok := g.cfg.Metadata[m.ID]; ok {
+		return gateway.NewCodec(md)
+	}
+	ps, err := g.cfg.Chain.Providers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last := error(core.Errorf(core.CodeNoProvider, "nobody serves %s", m.Name))
+	for _, p := range ps {
+		if !slices.ContainsFunc(p.Offers, func(o core.Offer) bool { return o.Model == m.ID }) {
+			continue
+		}
+		b, err := g.host.FetchBlob(ctx, p, m.Tokenizer, gguf.MaxBundle)
+		if err != nil {
+			last = err
+			continue
+		}
+		md, err := gguf.OpenBundle(b, m.Tokenizer)
+		if err != nil {
+			last = err
+			continue
+		}
+		return gateway.NewCodec(md)
+	}
+	return nil, last
+}
+
+// verdict re-executes an answer here.
+func (g *Gateway) verdict(ctx context.Context, e core.Evidence) console.Verdict {
+	engine, ok := g.cfg.Engines[e.Receipt.Model]
+	if !ok {
+		return console.Verdict{Text: "this machine does not have the model; run koinon verify --model FILE on one that does"}
+	}
+	r, err := verify.Verify(ctx, e, engine, verify.Facts{})
+	if err != nil {
+		return console.Verdict{Text: err.Error()}
+	}
+	return console.Verdict{Matches: r.Verdict == verify.Matches, Text: r.Message}
+}
+
+// Close stops serving, then closes books and connections.
+func (g *Gateway) Close() error {
+	var errs []error
+	g.cancel()
+	if g.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		if g.server.Shutdown(ctx) != nil {
+			errs = append(errs, g.server.Close())
+		}
+		cancel()
+	}
+	g.work.Wait()
+	if g.host != nil {
+		errs = append(errs, g.host.Close())
+	}
+	if g.archive != nil {
+		errs = append(errs, g.archive.Close())
+	}
+	if g.purse != nil {
+		errs = append(errs, g.purse.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,236 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/compute"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/engine/model"
+	"github.com/koinon-network/koinon/infra/ledger/client"
+	"github.com/koinon-network/koinon/infra/p2p"
+	"github.com/koinon-network/koinon/infra/payment"
+	"github.com/koinon-network/koinon/infra/verify"
+)
+
+// ProviderConfig is what the provider role needs. Chain, Wallet, PeerKey and
+// Model are required.
+type ProviderConfig struct {
+	Dir     string // its books and receipts
+	Chain   core.Chain
+	Wallet  *client.Wallet
+	PeerKey ed25519.PrivateKey
+	// Model answers; the caller closes it after the provider. Several providers
+	// of one process may share it.
+	Model *model.Model
+	// Name under which the model is published if the chain does not know it yet.
+	Name     string
+	Licence  string
+	Moniker  string
+	Hardware string
+	PriceIn  core.Amount // akoin per input token
+	PriceOut core.Amount // akoin per output token
+	Slots    int         // sequences at once, default 8
+	Bond     core.Amount // at the first registration
+	Listen   []string    // multiaddresses; default a free port of 127.0.0.1
+	// ReceiptInterval is how often receipts are committed on chain.
+	ReceiptInterval time.Duration
+	ClaimEvery      time.Duration
+	Log             *slog.Logger
+}
+
+// Provider is a running provider role.
+type Provider struct {
+	cfg    ProviderConfig
+	host   *p2p.Host
+	till   *payment.Till
+	notary *verify.Notary
+	worker *compute.Worker
+}
+
+// StartProvider opens the provider's books, serves requests, and makes the
+// market know of it: the model is published, the provider bonded and its offer
+// posted, as far as the chain does not say so already.
+func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err error) {
+	if cfg.Slots == 0 {
+		cfg.Slots = 8
+	}
+	if len(cfg.Listen) == 0 {
+		cfg.Listen = []string{"/ip4/127.0.0.1/tcp/0"}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	p := &Provider{cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	st, err := cfg.Chain.Status(ctx)
+	if err != nil {
+		return p, err
+	}
+	if p.till, err = payment.OpenTill(ctx, filepath.Join(cfg.Dir, "till.db"), cfg.Wallet, cfg.Chain,
+		payment.TillOptions{ClaimEvery: cfg.ClaimEvery, Submit: submitter(cfg.Wallet), Log: cfg.Log}); err != nil {
+		return p, err
+	}
+	if p.notary, err = verify.OpenNotary(ctx, filepath.Join(cfg.Dir, "receipts.db"), cfg.Wallet, cfg.Chain,
+		verify.NotaryOptions{Interval: cfg.ReceiptInterval, Log: cfg.Log}); err != nil {
+		return p, err
+	}
+	vrf, err := verify.NewVRF(cfg.PeerKey)
+	if err != nil {
+		return p, err
+	}
+	offer := core.Offer{Model: cfg.Model.Root(), Tier: core.TierExact, PriceIn: cfg.PriceIn, PriceOut: cfg.PriceOut, Slots: uint32(cfg.Slots)}
+	if p.worker, err = compute.New(compute.Config{ChainID: st.EVMChainID, Engine: cfg.Model, Offer: offer, Signer: cfg.Wallet, VRF: vrf, Cashier: p.till, Notary: p.notary,
+		Registered: p.registered, Slots: cfg.Slots}); err != nil {
+		return p, err
+	}
+	if p.host, err = p2p.New(p2p.Config{Key: cfg.PeerKey, Listen: cfg.Listen}); err != nil {
+		return p, err
+	}
+	p.host.Serve(p.worker)
+	p.host.ServeBlobs(p.blob)
+	p.host.ServeEvidence(cfg.Wallet.Address(), p.evidence)
+	return p, p.announce(ctx, st.ChainID, offer)
+}
+
+// Address is the provider's account.
+func (p *Provider) Address() core.Address { return p.cfg.Wallet.Address() }
+
+// Addrs are where peers reach it.
+func (p *Provider) Addrs() []string { return p.host.Addrs() }
+
+// PeerID is its libp2p identity.
+func (p *Provider) PeerID() string { return p.host.PeerID() }
+
+// Stats are the worker's counters.
+func (p *Provider) Stats() compute.Stats { return p.worker.Stats() }
+
+// Close drains the work for a moment, claims what is owed, and closes the books.
+func (p *Provider) Close() error {
+	var errs []error
+	if p.worker != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		p.worker.Drain(ctx)
+		cancel()
+	}
+	if p.host != nil {
+		errs = append(errs, p.host.Close())
+	}
+	if p.notary != nil {
+		errs = append(errs, p.notary.Close())
+	}
+	if p.till != nil {
+		errs = append(errs, p.till.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Registered reports whether the market knows a provider; false when the chain
+// cannot be read.
+func Registered(ctx context.Context, chain core.Chain, a core.Address) bool {
+	ps, err := chain.Providers(ctx)
+	return err == nil && slices.ContainsFunc(ps, func(x core.Provider) bool { return x.Address == a })
+}
+
+func (p *Provider) registered(ctx context.Context, a core.Address) (bool, error) {
+	ps, err := p.cfg.Chain.Providers(ctx)
+	return slices.ContainsFunc(ps, func(x core.Provider) bool { return x.Address == a }), err
+}
+
+// blob serves the model's tokenizer part to gateways that lack the file.
+func (p *Provider) blob(_ context.Context, hash core.Hash) ([]byte, error) {
+	m := p.cfg.Model.Metadata()
+	if hash != gguf.TokenizerHash(m) {
+		return nil, core.Errorf(core.CodeInvalid, "there is no blob %s here", hash.Short())
+	}
+	return gguf.ExportBundle(m), nil
+}
+
+func (p *Provider) evidence(_ context.Context, id core.ReceiptID) (core.Evidence, error) {
+	return p.notary.Get(id)
+}
+
+// announce brings the chain's view of this provider up to date.
+func (p *Provider) announce(ctx context.Context, chainID string, offer core.Offer) error {
+	if err := p.publish(ctx); err != nil {
+		return fmt.Errorf("publishing the model: %w", err)
+	}
+	ps, err := p.cfg.Chain.Providers(ctx)
+	if err != nil {
+		return err
+	}
+	me := core.Provider{Address: p.Address(), Moniker: p.cfg.Moniker, PeerID: p.PeerID(), Addrs: p.Addrs(), Bond: p.cfg.Bond, Hardware: p.cfg.Hardware}
+	i := slices.IndexFunc(ps, func(x core.Provider) bool { return x.Address == me.Address })
+	if i < 0 || ps[i].PeerID != me.PeerID || ps[i].Moniker != me.Moniker || !slices.Equal(ps[i].Addrs, me.Addrs) {
+		sig := ed25519.Sign(p.cfg.PeerKey, core.PeerBinding(chainID, me.Address))
+		if err := p.cfg.Wallet.RegisterProvider(ctx, me, sig); err != nil {
+			return fmt.Errorf("registering the provider: %w", err)
+		}
+	}
+	if i >= 0 && slices.ContainsFunc(ps[i].Offers, func(o core.Offer) bool { return sameOffer(o, offer) }) {
+		return nil
+	}
+	if err := p.cfg.Wallet.PostOffers(ctx, []core.Offer{offer}); err != nil {
+		return fmt.Errorf("posting the offer: %w", err)
+	}
+	return nil
+}
+
+func sameOffer(a, b core.Offer) bool {
+	return a.Model == b.Model && a.Tier == b.Tier && a.Slots == b.Slots && a.PriceIn.Cmp(b.PriceIn) == 0 && a.PriceOut.Cmp(b.PriceOut) == 0
+}
+
+// publish puts the model's manifest on chain unless it is there. Of several
+// providers that try at once, one succeeds and the others find it done.
+func (p *Provider) publish(ctx context.Context) error {
+	known := func() (bool, error) {
+		ms, err := p.cfg.Chain.Manifests(ctx)
+		return slices.ContainsFunc(ms, func(m core.Manifest) bool { return m.ID == p.cfg.Model.Root() }), err
+	}
+	if ok, err := known(); ok || err != nil {
+		return err
+	}
+	err := p.cfg.Wallet.PublishModel(ctx, p.manifest())
+	for range 20 {
+		if err == nil {
+			break
+		}
+		if ok, _ := known(); ok {
+			return nil // somebody else was faster
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
+
+func (p *Provider) manifest() core.Manifest {
+	info := p.cfg.Model.Info()
+	return core.Manifest{ID: info.ID, Name: p.cfg.Name, Publisher: p.Address(), Format: "gguf", Semantics: info.Semantics, Licence: p.cfg.Licence,
+		Tokenizer: gguf.TokenizerHash(p.cfg.Model.Metadata()), Context: uint32(info.ContextLength), Size: info.Parameters}
+}
+
+// submitter brings a till's claims on chain, each with the models that it pays.
+func submitter(w *client.Wallet) func(context.Context, []payment.Claim) error {
+	return func(ctx context.Context, claims []payment.Claim) error {
+		out := make([]client.Claim, len(claims))
+		for i, c := range claims {
+			out[i] = client.Claim(c)
+		}
+		return w.ClaimFor(ctx, out)
+	}
+}
