@@ -8,10 +8,6 @@ import (
 	rpc "github.com/cometbft/cometbft/rpc/client"
 	"github.com/cosmos/gogoproto/proto"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 )
 
 var _ grpc.ClientConnInterface = (*Client)(nil)
@@ -51,9 +47,5 @@ func (c *Client) query(ctx context.Context, path string, data []byte) ([]byte, e
 	if r.Response.IsOK() {
 		return r.Response.Value, nil
 	}
-	refused := &refusal{r.Response.Codespace, r.Response.Code, r.Response.Log}
-	if refused.is(sdkerrors.ErrKeyNotFound) {
-		return nil, status.Error(codes.NotFound, refused.log)
-	}
-	return nil, refused
+	return nil, &refusal{r.Response.Codespace, r.Response.Code, r.Response.Log}
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	errorsmod "cosmossdk.io/errors"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 
@@ -33,13 +31,13 @@ func (r *refusal) is(e *errorsmod.Error) bool {
 	return r.codespace == e.Codespace() && r.code == e.ABCICode()
 }
 
-// position is what the SDK puts before and after a message's own words.
-var position = regexp.MustCompile(`^(failed to simulate tx: )?(failed to execute message; message index: \d+: )?|( \[[^\]]*\.go:\d+\])?( with gas used: '\d+')?$`)
+// packing is what the SDK puts before and after a module's own words.
+var packing = regexp.MustCompile(`^(rpc error: code = \w+ desc = )*(failed to simulate tx: )?(failed to execute message; message index: \d+: )?|( \[[^\]]*\.go:\d+\])?( with gas used: '\d+')?(: key not found)?$`)
 
 // reason is the chain's own words without their packing.
 func (r *refusal) reason() string {
 	s, _, _ := strings.Cut(r.log, "\n")
-	return position.ReplaceAllString(strings.TrimSpace(s), "")
+	return packing.ReplaceAllString(strings.TrimSpace(s), "")
 }
 
 // advice says which code a person gets for which refusal, and what to do.
@@ -100,10 +98,13 @@ func readError(what string, err error) error {
 	switch {
 	case errors.As(err, &e), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.As(err, &r), isNotFound(err):
+	case errors.As(err, &r):
 		return &core.Error{Code: core.CodeInvalid, Message: what, Err: err}
 	}
 	return &core.Error{Code: core.CodeUnavailable, Message: what, Err: fmt.Errorf("query: %w", err)}
 }
 
-func isNotFound(err error) bool { return status.Code(err) == codes.NotFound }
+func isNotFound(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.is(sdkerrors.ErrKeyNotFound)
+}

@@ -146,9 +146,8 @@ func (w *Wallet) learn(ctx context.Context) error {
 		return nil
 	}
 	r, err := authtypes.NewQueryClient(w.c).AccountInfo(ctx, &authtypes.QueryAccountInfoRequest{Address: w.account})
-	var refused *refusal
-	if err != nil && (errors.As(err, &refused) || isNotFound(err)) {
-		return &core.Error{Code: core.CodeUnpaid, Message: "the account " + w.account + " does not exist yet", Next: "send koin to it first", Err: err}
+	if isNotFound(err) {
+		return &core.Error{Code: core.CodeUnpaid, Message: "the account " + w.account + " does not exist yet", Next: "send koin to it first"}
 	}
 	if err != nil {
 		return readError("the account cannot be read", err)

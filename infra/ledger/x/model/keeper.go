@@ -58,7 +58,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 func (k Keeper) Model(ctx context.Context, id []byte) (Model, error) {
 	m, err := k.models.Get(ctx, id)
 	if errors.Is(err, collections.ErrNotFound) {
-		return m, ErrNotFound.Wrapf("%x", id)
+		return m, ErrNotFound.Wrapf("model %x", id)
 	}
 	return m, err
 }

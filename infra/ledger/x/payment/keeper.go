@@ -106,7 +106,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 func (k Keeper) Channel(ctx context.Context, id []byte) (Channel, error) {
 	c, err := k.channels.Get(ctx, id)
 	if errors.Is(err, collections.ErrNotFound) {
-		return c, ErrNotFound.Wrapf("%x", id)
+		return c, ErrNotFound.Wrapf("channel %x", id)
 	}
 	return c, err
 }
