@@ -124,7 +124,11 @@ func (t *Till) claims() []Claim {
 	var cs []Claim
 	for _, b := range t.books {
 		if t.claimable(b, now) && b.Voucher.Amount.Cmp(b.paid) == 0 {
-			cs = append(cs, Claim{b.Voucher, b.attribute(t.unclaimed(b))})
+			c := Claim{b.Voucher, b.attribute(t.unclaimed(b))}
+			if _, unknown := c.Models[core.ModelID{}]; unknown {
+				c.Models = nil // paid before anything was served: the chain decides
+			}
+			cs = append(cs, c)
 		}
 	}
 	slices.SortFunc(cs, func(x, y Claim) int { return bytes.Compare(x.Voucher.Channel[:], y.Voucher.Channel[:]) })
