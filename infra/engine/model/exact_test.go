@@ -89,7 +89,15 @@ func TestAcrossPages(t *testing.T) {
 	result{output, core.FinishLength, leaves}.compare(t, "engine", answer(t, m, in))
 }
 
+// spread makes even the smallest pieces of work go to all threads.
+func spread(t testing.TB) {
+	old := threadWork
+	threadWork = 1
+	t.Cleanup(func() { threadWork = old })
+}
+
 func TestChunkingAndThreadsChangeNothing(t *testing.T) {
+	spread(t)
 	in := core.SequenceInput{Sampler: warm(12), Seed: core.Seed{7}, Salt: core.Hash{3}, Trace: true}
 	var want result
 	for i, o := range []Options{{Threads: 1, PrefillRows: 1}, {Threads: 1, PrefillRows: 256}, {Threads: 2, PrefillRows: 3},
@@ -106,6 +114,7 @@ func TestChunkingAndThreadsChangeNothing(t *testing.T) {
 }
 
 func TestBatchCompositionChangesNothing(t *testing.T) {
+	spread(t)
 	m := standard.open(t, Options{Threads: 2, PrefillRows: 16})
 	const n = 7
 	inputs := make([]core.SequenceInput, n)

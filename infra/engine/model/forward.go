@@ -88,9 +88,19 @@ func (m *Model) forward(ctx context.Context) error {
 // at is row i of a flat matrix.
 func at(m []float32, i, width int) []float32 { return m[i*width : (i+1)*width : (i+1)*width] }
 
+// threadWork is how many numbers a thread should have to deal with before it is
+// worth its while. Tests lower it, so that small models use all threads too.
+var threadWork = 8 << 10
+
+// share is how many of n rows a thread takes at a time.
+func (m *Model) share(n, width int) int {
+	parts := 4 * m.pool.Threads()
+	return max((n+parts-1)/parts, threadWork/width, 1)
+}
+
 // each runs body for all rows, spread over the threads.
 func (m *Model) each(n int, body func(i int)) {
-	m.pool.Run(n, 0, func(lo, hi int) {
+	m.pool.Run(n, m.share(n, m.config.width), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			body(i)
 		}
@@ -123,7 +133,7 @@ func (m *Model) attention(l int) {
 	kernel.Attention(m.pool, m.shape, c.heads, w.mixed, q, w.qkv, stride, w.queries, m.scale)
 	w.answer.Reset(w.mixed, q, n, q)
 	if quantizes(q) {
-		m.pool.Run(n, 0, w.answer.Set)
+		m.pool.Run(n, m.share(n, q), w.answer.Set)
 	}
 	kernel.Linear(m.pool, w.delta, c.width, layer.o, &w.answer)
 }
@@ -200,7 +210,7 @@ func (m *Model) drawSome(chosen []int) {
 	}
 	w.logits = sized(w.logits, n*vocabulary)
 	kernel.Linear(m.pool, w.logits, vocabulary, m.weights.head, &w.final)
-	m.pool.Run(n, 1, func(lo, hi int) {
+	m.pool.Run(n, max(1, threadWork/vocabulary), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			r := &w.rows[chosen[i]]
 			s := r.sequence

@@ -17,6 +17,7 @@ import (
 )
 
 func TestSequencesComeAndGoWhileStepsRun(t *testing.T) {
+	spread(t)
 	m := standard.open(t, Options{Threads: 2, PrefillRows: 24, MaxBatch: 100})
 	quiet := standard.open(t, Options{Threads: 1})
 	const kinds = 6

@@ -16,7 +16,7 @@ import (
 	"math"
 
 	"github.com/koinon-network/koinon/core"
-	"github.com/koinon-network/koinon/infra/engine/spec"
+	"github.com/koinon-network/koinon/infra/engine/kernel"
 )
 
 // ErrInvalid is the defined outcome of logits that hold a NaN or an infinity.
@@ -70,7 +70,9 @@ const (
 type Drawer struct {
 	cand []candidate
 	hist [1 << 11]uint64
-	race race
+	// weights are those of a stretch of the vocabulary, before rounding.
+	weights [512]float32
+	race    race
 }
 
 // Draw returns the token at the given output position (counted from the
@@ -122,15 +124,19 @@ func (d *Drawer) collect(logits []float32, top float32, weigh bool) {
 	if weigh {
 		limit = -weightless
 	}
-	for i, l := range logits {
-		x := l - top
-		if !(x >= limit) {
-			continue
-		}
-		c := candidate{id: core.Token(i), key: orderKey(l)}
+	for first := 0; first < len(logits); first += len(d.weights) {
+		ls := logits[first:min(first+len(d.weights), len(logits))]
+		weights := d.weights[:len(ls)]
 		if weigh {
-			c.weight = uint32(spec.Exp(x) * one)
+			for i, l := range ls {
+				weights[i] = l - top
+			}
+			kernel.Exp(weights)
 		}
-		d.cand = append(d.cand, c)
+		for i, l := range ls {
+			if l-top >= limit {
+				d.cand = append(d.cand, candidate{core.Token(first + i), orderKey(l), uint32(weights[i] * one)})
+			}
+		}
 	}
 }

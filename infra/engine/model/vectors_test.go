@@ -1,0 +1,110 @@
+package model
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/core/merkle"
+)
+
+var update = flag.Bool("update", false, "rewrite the published vectors")
+
+const vectorDir = "../../../spec/vectors/"
+
+// answerVector is one answer of the model in spec/vectors/model.gguf.
+type answerVector struct {
+	Input        []core.Token      `json:"input"`
+	Base         int               `json:"base"`
+	Sampler      core.Sampler      `json:"sampler"`
+	Seed         core.Hash         `json:"seed"`
+	Salt         core.Hash         `json:"salt"`
+	Output       []core.Token      `json:"output"`
+	Finish       core.FinishReason `json:"finish"`
+	BoundaryRoot core.Hash         `json:"boundary_root"`
+}
+
+type modelVectors struct {
+	Note    string         `json:"note"`
+	Root    core.ModelID   `json:"root"`
+	Answers []answerVector `json:"answers"`
+}
+
+func (v *answerVector) run(t *testing.T, m *Model) answerVector {
+	in := core.SequenceInput{Input: v.Input, Base: v.Base, Sampler: v.Sampler, Seed: core.Seed(v.Seed), Salt: v.Salt, Trace: true}
+	r := answer(t, m, in)
+	got := *v
+	got.Output, got.Finish, got.BoundaryRoot = r.output, r.finish, merkle.Root(r.leaves)
+	return got
+}
+
+func makeVectors(t *testing.T) {
+	shape := standard
+	shape.vocabulary = 263
+	if err := shape.builder(t).Create(vectorDir + "model.gguf"); err != nil {
+		t.Fatal(err)
+	}
+	m := shape.open(t, Options{})
+	v := modelVectors{Note: "Answers of model.gguf, semantics version 1; see spec/answer.md.", Root: m.Root()}
+	samplers := []core.Sampler{
+		{MaxTokens: 16, IgnoreEOS: true},
+		{Temperature: 1_000_000, MaxTokens: 90, IgnoreEOS: true},
+		{Temperature: 800_000, TopP: 900_000, MaxTokens: 16},
+		{Temperature: 1_500_000, TopK: 20, MinP: 20_000, MaxTokens: 16},
+	}
+	for i, s := range samplers {
+		a := answerVector{Input: prompt(m, 5+20*i, uint64(i)), Sampler: s, Seed: core.Hash{byte(i), 1}, Salt: core.Hash{byte(i), 2}}
+		v.Answers = append(v.Answers, a.run(t, m))
+	}
+	long := v.Answers[1]
+	stop := long
+	for i := 5; stop.Sampler.Stop == nil; i++ {
+		if two := text(m, long.Output[i:i+2]); two[0] < 0x7f && two[1] < 0x7f && two[0] > ' ' && two[1] > ' ' {
+			stop.Sampler.Stop = []string{two}
+		}
+	}
+	resumed := long
+	resumed.Input, resumed.Base = slices.Concat(long.Input, long.Output[:30]), 30
+	v.Answers = append(v.Answers, stop.run(t, m), resumed.run(t, m))
+	b, err := json.MarshalIndent(v, "", " ")
+	if err == nil {
+		err = os.WriteFile(vectorDir+"model.json", append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPublishedVectors(t *testing.T) {
+	if *update {
+		makeVectors(t)
+	}
+	b, err := os.ReadFile(vectorDir + "model.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v modelVectors
+	if err := json.Unmarshal(b, &v); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(vectorDir+"model.gguf", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if m.Root() != v.Root {
+		t.Errorf("the root is %v, published is %v", m.Root(), v.Root)
+	}
+	if len(v.Answers) < 6 {
+		t.Fatal("the vectors are incomplete")
+	}
+	for i, want := range v.Answers {
+		got := want.run(t, m)
+		if !slices.Equal(got.Output, want.Output) || got.Finish != want.Finish || got.BoundaryRoot != want.BoundaryRoot {
+			t.Errorf("answer %d: %v %q %v", i, got.Output, got.Finish, got.BoundaryRoot.Short())
+		}
+	}
+}
