@@ -49,7 +49,7 @@ func newBench(t testing.TB, change func(*computetest.Engine, *Config)) *bench {
 		ChainID: testChain, Engine: b.engine, Signer: b.key, VRF: b.vrf, Cashier: b.till, Notary: b.notary,
 		Offer:      core.Offer{Model: b.engine.Model.ID, Tier: core.TierExact, PriceIn: core.NewAmount(3), PriceOut: core.NewAmount(10), Slots: 8},
 		Registered: func(_ context.Context, a core.Address) (bool, error) { return b.strange[a], nil },
-		PayTimeout: 200 * time.Millisecond,
+		PayTimeout: 3 * time.Second,
 	}
 	if change != nil {
 		change(b.engine, &cfg)
@@ -417,7 +417,7 @@ func TestConsumerGoneIsChargedForDelivered(t *testing.T) {
 }
 
 func TestUnpaidConsumerIsPausedThenCut(t *testing.T) {
-	b := newBench(t, func(e *computetest.Engine, c *Config) { c.CreditTok = 20 })
+	b := newBench(t, func(e *computetest.Engine, c *Config) { c.CreditTok, c.PayTimeout = 20, 200*time.Millisecond })
 	r := b.sign(b.request(1000))
 	l := newLine(r.Channel)
 	l.unpaying = true
