@@ -16,6 +16,7 @@ import (
 	"github.com/koinon-network/koinon/infra/ledger/client"
 	"github.com/koinon-network/koinon/infra/ledger/internal/fixture"
 	"github.com/koinon-network/koinon/infra/ledger/localnet"
+	"github.com/koinon-network/koinon/infra/ledger/rpc"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"
 	"github.com/koinon-network/koinon/infra/voucher"
@@ -23,6 +24,7 @@ import (
 
 var (
 	chain    *client.Client
+	remote   string
 	payer    = fixture.Key(1)
 	provider = fixture.Key(2)
 	hot      = fixture.Key(3)
@@ -43,11 +45,13 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(home)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	net, err := localnet.Start(ctx, localnet.Options{Home: home, Validators: 1, BlockTime: 150 * time.Millisecond, Genesis: genesis})
+	net, err := localnet.Start(ctx, localnet.Options{Home: home, Validators: 1, BlockTime: 150 * time.Millisecond, Genesis: genesis,
+		Endpoints: rpc.Endpoints{Comet: "127.0.0.1:0"}})
 	if err != nil {
 		panic(err)
 	}
 	defer net.Stop()
+	remote = "http://" + net.Endpoints.Comet
 	if chain, err = client.New(ctx, net.Nodes[0].Client); err != nil {
 		panic(err)
 	}
@@ -250,5 +254,25 @@ func TestAccountForms(t *testing.T) {
 	}
 	if got, err := client.ParseAccount("cosmos1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqnrql8a"); err == nil {
 		t.Errorf("an account of another chain was read as %s", fmt.Sprint(got))
+	}
+}
+
+func TestDialOverTheNetwork(t *testing.T) {
+	ctx := context30(t)
+	c, err := client.Dial(ctx, remote)
+	must(t, err)
+	w, err := c.Wallet(owner)
+	must(t, err)
+	to := fixture.Key(55).Address()
+	must(t, w.Send(ctx, to, core.NewAmount(7)))
+	if got, err := c.Balance(ctx, to); err != nil || got.Cmp(core.NewAmount(7)) != 0 {
+		t.Errorf("%s, %v", got, err)
+	}
+	must(t, c.Close())
+	if err := w.Send(ctx, to, core.NewAmount(7)); core.CodeOf(err) != core.CodeUnavailable {
+		t.Errorf("after Close: %v", err)
+	}
+	if _, err := client.Dial(ctx, "http://127.0.0.1:1"); core.CodeOf(err) != core.CodeUnavailable {
+		t.Errorf("nobody listens: %v", err)
 	}
 }
