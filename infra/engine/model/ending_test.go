@@ -35,6 +35,10 @@ func TestStopStringsEndTheAnswer(t *testing.T) {
 	if r := replay(t, m, in, got.output); r.Finish != core.FinishStop || r.Ended != 11 {
 		t.Errorf("replay: finish %q, ended %d", r.Finish, r.Ended)
 	}
+	in.Sampler.Stop = []string{stop}
+	if got = answer(t, m, in); !slices.Equal(got.output, whole[:12]) {
+		t.Errorf("alone, the stop string ends the answer after %d tokens", len(got.output))
+	}
 	// The stop string counts also when another provider delivered its beginning.
 	in.Input, in.Base = slices.Concat(in.Input, whole[:10]), 10
 	if got = answer(t, m, in); !slices.Equal(got.output, whole[10:12]) || got.finish != core.FinishStop {

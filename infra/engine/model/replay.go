@@ -8,22 +8,27 @@ import (
 )
 
 // Replay implements core.Engine. It reads nothing from the prefix cache: every
-// position is computed anew. A position whose outcome is invalid has the token
-// -1. Steps of other sequences go on between its chunks.
+// position is computed anew, up to the one after which the answer should have
+// ended or where it holds a token outside the vocabulary. A position whose
+// outcome is invalid has the token -1. Steps of other sequences go on between
+// its chunks.
 func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core.Token) (core.Replayed, error) {
 	result := core.Replayed{Ended: -1}
 	s, err := m.newSequence(in)
-	if err == nil {
-		err = m.checkTokens(output)
-	}
-	if err == nil && len(in.Input)+len(output) > m.context {
-		err = tooLong("prompt and answer have %d tokens and the context is %d", len(in.Input)+len(output), m.context)
-	}
 	if err != nil || len(output) == 0 {
 		return result, err
 	}
 	result.Finish, result.Ended = s.judge(output)
+	if result.Ended >= 0 {
+		output = output[:result.Ended+1]
+	}
+	if i := slices.IndexFunc(output, func(t core.Token) bool { return t < 0 || int(t) >= m.info.Vocabulary }); i >= 0 {
+		output = output[:i+1]
+	}
 	s.tokens = slices.Concat(s.in.Input, output[:len(output)-1])
+	if len(s.tokens) > m.context {
+		return result, tooLong("prompt and answer have %d tokens and the context here is %d", len(s.tokens)+1, m.context)
+	}
 	if err := m.admit(s, len(s.tokens), false); err != nil {
 		return result, err
 	}

@@ -62,8 +62,13 @@ func TestReplayFindsWhatWasChanged(t *testing.T) {
 		t.Error("a shortened answer's leaves are not the beginning of the whole's")
 	}
 	padded := append(slices.Clone(honest.output), 5)
-	if r := replay(t, m, in, padded); r.Ended != len(honest.output)-1 {
-		t.Errorf("padding was not found: ended %d", r.Ended)
+	if r := replay(t, m, in, padded); r.Ended != len(honest.output)-1 || !slices.Equal(r.Tokens, honest.output) {
+		t.Errorf("padding was not found: %+v", r)
+	}
+	foreign := slices.Clone(honest.output)
+	foreign[5] = 307 // outside the vocabulary
+	if r := replay(t, m, in, foreign); !slices.Equal(r.Tokens, honest.output[:6]) {
+		t.Errorf("with a token outside the vocabulary: %v, want %v", r.Tokens, honest.output[:6])
 	}
 	for name, change := range map[string]func(*core.SequenceInput){
 		"seed":        func(in *core.SequenceInput) { in.Seed[0]++ },
@@ -98,11 +103,15 @@ func TestReplayOfNothingAndOfTooMuch(t *testing.T) {
 		t.Error("an answer that has not begun has leaves")
 	}
 	s.Release()
-	if _, err := m.Replay(context.Background(), in, make([]core.Token, 503)); core.CodeOf(err) != core.CodeContextLength {
-		t.Errorf("an answer beyond the context: %v", err)
+	if r := replay(t, m, in, make([]core.Token, 5000)); r.Ended != 19 || len(r.Tokens) != 20 {
+		t.Errorf("an answer of 5000 tokens where 20 were asked: ended %d, %d drawn", r.Ended, len(r.Tokens))
 	}
-	if _, err := m.Replay(context.Background(), in, []core.Token{307}); core.CodeOf(err) != core.CodeInvalid {
-		t.Errorf("a token outside the vocabulary: %v", err)
+	small := standard.open(t, Options{ContextLimit: 20})
+	if _, err := small.Replay(context.Background(), in, prompt(m, 12, 2)); core.CodeOf(err) != core.CodeContextLength {
+		t.Errorf("an answer beyond the engine's own context: %v", err)
+	}
+	if r := replay(t, small, in, prompt(m, 11, 2)); len(r.Tokens) != 11 {
+		t.Errorf("a replay that just fits drew %d tokens", len(r.Tokens))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

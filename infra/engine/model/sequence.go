@@ -36,6 +36,10 @@ func (m *Model) NewSequence(in core.SequenceInput) (core.Sequence, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A context cut down by memory must not change where answers end.
+	if want := uint64(len(in.Input)-in.Base) + uint64(in.Sampler.MaxTokens); m.context < m.config.context && want > uint64(m.context) {
+		return nil, tooLong("prompt and answer may take %d tokens and the context here is %d", want, m.context)
+	}
 	for _, t := range s.base() {
 		if reason := s.ending.after(t); reason != "" {
 			e := core.Errorf(core.CodeInvalid, "the answer to be continued has already ended (%s)", reason)
@@ -66,10 +70,6 @@ func (m *Model) newSequence(in core.SequenceInput) (*sequence, error) {
 	}
 	if len(in.Input) >= m.context {
 		return nil, tooLong("the prompt has %d tokens and the context is %d", len(in.Input), m.context)
-	}
-	// A context cut down by memory must not change where answers end.
-	if want := uint64(prompt) + uint64(in.Sampler.MaxTokens); m.context < m.config.context && want > uint64(m.context) {
-		return nil, tooLong("prompt and answer may take %d tokens and the context here is %d", want, m.context)
 	}
 	s := &sequence{model: m, in: in, tokens: slices.Clone(in.Input)}
 	s.in.Input = s.tokens[:len(in.Input):len(in.Input)]
