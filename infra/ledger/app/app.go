@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/ethereum/go-ethereum/common"
 
@@ -164,9 +166,18 @@ func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.Resp
 	return a.Modules.InitGenesis(ctx, a.Codec, state)
 }
 
-// Context reads the state as of the last block, for tests and exports.
+// Context reads the state as of the last block. It is a view of its own: safe
+// while blocks run, and nothing written to it lasts.
 func (a *App) Context() sdk.Context {
-	return a.NewUncachedContext(true, a.header())
+	ctx, err := a.CreateQueryContextWithCheckHeader(0, false, false)
+	if err != nil { // before the first block
+		return a.NewUncachedContext(true, cmtproto.Header{ChainID: a.ChainID(), Time: time.Now().UTC()})
+	}
+	if h := ctx.BlockHeader(); h.Height == 0 { // just loaded
+		h.ChainID, h.Height, h.Time = a.ChainID(), a.LastBlockHeight(), time.Now().UTC()
+		ctx = ctx.WithBlockHeader(h)
+	}
+	return ctx
 }
 
 // RegisterPendingTxListener calls f with the hash of every Ethereum

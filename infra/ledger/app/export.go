@@ -5,15 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/cosmos/cosmos-sdk/x/staking"
 )
-
-func (a *App) header() cmtproto.Header {
-	return cmtproto.Header{ChainID: a.ChainID(), Height: a.LastBlockHeight(), Time: time.Now().UTC()}
-}
 
 // Export writes the state of the loaded height as the genesis of a new chain
 // that continues at the next height with the same accounts and validators.

@@ -26,20 +26,20 @@ import (
 // wallet signs Cosmos transactions as any client of the chain would.
 type wallet struct {
 	key      *ethsecp256k1.PrivKey
-	account  uint64
+	number   uint64
 	sequence uint64
 }
 
-func (w *wallet) address() core.Address     { return core.Address(w.key.PubKey().Address()) }
-func (w *wallet) account32() sdk.AccAddress { return sdk.AccAddress(w.key.PubKey().Address()) }
+func (w *wallet) address() core.Address   { return core.Address(w.key.PubKey().Address()) }
+func (w *wallet) account() sdk.AccAddress { return sdk.AccAddress(w.key.PubKey().Address()) }
 
 func newWallet(seed byte) *wallet {
 	return &wallet{key: &ethsecp256k1.PrivKey{Key: []byte(strings.Repeat(string([]byte{seed}), 32))}}
 }
 
 func (w *wallet) sync(a *app.App) {
-	acc := a.Account.GetAccount(a.Context(), w.account32())
-	w.account, w.sequence = acc.GetAccountNumber(), acc.GetSequence()
+	acc := a.Account.GetAccount(a.Context(), w.account())
+	w.number, w.sequence = acc.GetAccountNumber(), acc.GetSequence()
 }
 
 // sign builds a transaction at w's next sequence.
@@ -56,7 +56,7 @@ func (w *wallet) sign(a *app.App, gas uint64, msgs ...sdk.Msg) []byte {
 		panic(err)
 	}
 	raw, err := authsigning.GetSignBytesAdapter(context.Background(), a.Tx.SignModeHandler(), signing.SignMode_SIGN_MODE_DIRECT, authsigning.SignerData{
-		Address: w.account32().String(), ChainID: a.ChainID(), AccountNumber: w.account, Sequence: w.sequence, PubKey: w.key.PubKey(),
+		Address: w.account().String(), ChainID: a.ChainID(), AccountNumber: w.number, Sequence: w.sequence, PubKey: w.key.PubKey(),
 	}, b.GetTx())
 	if err != nil {
 		panic(err)
@@ -77,7 +77,7 @@ func (w *wallet) sign(a *app.App, gas uint64, msgs ...sdk.Msg) []byte {
 
 func (w *wallet) send(to core.Address, amount int64) sdk.Msg {
 	return &banktypes.MsgSend{
-		FromAddress: w.account32().String(), ToAddress: sdk.AccAddress(to[:]).String(),
+		FromAddress: w.account().String(), ToAddress: sdk.AccAddress(to[:]).String(),
 		Amount: sdk.NewCoins(sdk.NewCoin(core.BaseDenom, sdkmath.NewInt(amount))),
 	}
 }

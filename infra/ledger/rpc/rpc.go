@@ -201,9 +201,7 @@ func (s *Server) Close() error {
 	if s.grpc != nil {
 		s.grpc.Stop()
 	}
-	if s.events != nil && s.node.Comet.IsRunning() {
-		errs = append(errs, s.events.Close())
-	}
+	// The event streams end with the node: their own Close waits for ever.
 	for _, l := range s.listeners {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
