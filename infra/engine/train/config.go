@@ -31,6 +31,11 @@ type Config struct {
 	Beta1, Beta2 float32
 	ClipNorm     float32
 	Seed         uint64
+	// LookBack, if positive, starts the model with an induction head, which
+	// copying needs and which training is slow to find: so many heads of the first
+	// layer begin by attending 1, 2, ... positions back. At most the heads that
+	// share a key.
+	LookBack int
 
 	// Threads bounds the goroutines; 0 means one.
 	Threads int
@@ -53,6 +58,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Heads%c.KVHeads != 0:
 		return fmt.Errorf("train: %d key-value heads do not divide %d heads", c.KVHeads, c.Heads)
+	case c.LookBack < 0 || c.LookBack > c.Heads/c.KVHeads || c.LookBack > 0 && (c.Layers < 2 || c.Dim < 2*markerDims || c.HeadDim < 2*markerPairs):
+		return fmt.Errorf("train: %d heads cannot look back in a model of this shape", c.LookBack)
 	case c.HeadDim%2 != 0:
 		return fmt.Errorf("train: head dimension %d is odd", c.HeadDim)
 	case c.BatchTokens < c.LongestInput:

@@ -30,10 +30,10 @@ func (c counting) Document(i uint64) Document {
 
 func tiny() Config {
 	return Config{
-		Vocabulary: 37, Dim: 24, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 6, FeedForward: 40,
+		Vocabulary: 37, Dim: 24, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 8, FeedForward: 40,
 		RopeBase: 10000, NormEpsilon: 1e-5, LongestInput: 20,
-		Steps: 60, BatchTokens: 150, LearningRate: 1e-2, FinalRate: 1e-3, Warmup: 5,
-		WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, ClipNorm: 1, Seed: 7, Threads: 1,
+		Steps: 90, BatchTokens: 150, LearningRate: 1e-2, FinalRate: 1e-3, Warmup: 5,
+		WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, ClipNorm: 1, Seed: 7, LookBack: 2, Threads: 1,
 	}
 }
 

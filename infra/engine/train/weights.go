@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
 // Weights are the parameters of a model. Matrices are row-major with one row
@@ -47,35 +45,6 @@ func view(c Config, all []float32) *Weights {
 		})
 	}
 	w.norm = take(c.Dim)
-	return w
-}
-
-// initialize draws the starting weights: norms are 1, matrices normal.
-func initialize(c Config) *Weights {
-	w := view(c, make([]float32, c.Parameters()))
-	r := Random(c.Seed)
-	ones := func(p []float32) {
-		for i := range p {
-			p[i] = 1
-		}
-	}
-	normal := func(p []float32, deviation float32) {
-		for i := range p {
-			p[i] = r.Normal() * deviation
-		}
-	}
-	inner := 1 / spec.Sqrt(float32(c.Dim))
-	depth := 1 / spec.Sqrt(float32(2*c.Layers))
-	normal(w.embed, 0.05)
-	for _, l := range w.layers {
-		ones(l.attnNorm)
-		normal(l.qkv, inner)
-		normal(l.out, depth/spec.Sqrt(float32(c.attnDim())))
-		ones(l.ffnNorm)
-		normal(l.gateUp, inner)
-		normal(l.down, depth/spec.Sqrt(float32(c.FeedForward)))
-	}
-	ones(w.norm)
 	return w
 }
 
