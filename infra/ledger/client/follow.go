@@ -77,9 +77,11 @@ func (f *follower) catchUp(ctx context.Context) {
 	for h := f.now() + 1; h <= s.SyncInfo.LatestBlockHeight; h++ {
 		var found map[[32]byte]*abci.ExecTxResult
 		if f.waits(h) {
-			if found, err = f.read(ctx, h); err != nil {
+			found, err = f.read(ctx, h)
+			if err != nil && s.SyncInfo.LatestBlockHeight-h <= lifetime {
 				return // the next wake-up tries again
 			}
+			// A block that the node no longer has is older than every transaction.
 		}
 		f.advance(h, found)
 	}

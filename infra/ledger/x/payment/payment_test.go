@@ -327,3 +327,35 @@ func TestGenesisRoundTrip(t *testing.T) {
 		t.Error("a genesis with channels and no money was accepted")
 	}
 }
+
+func BenchmarkClaim(b *testing.B) {
+	c := fixture.Start(b, models(), market.DefaultGenesis(), payment.DefaultGenesis(), nil)
+	c.Fund(payer.Address(), 1_000*purse)
+	var ids []core.ChannelID
+	for i := range 100 {
+		msg := openMsg(c)
+		msg.Salt[0] = byte(i)
+		if _, err := c.Deliver(msg); err != nil {
+			b.Fatal(err)
+		}
+		ids = append(ids, idOf(msg))
+	}
+	amount, gas := int64(0), uint64(0)
+	for b.Loop() {
+		b.StopTimer()
+		amount += 100
+		msg := claim()
+		for _, id := range ids {
+			v := sign(hot, id, amount)
+			v.Attributions = []payment.Attribution{{Model: id32(2), Amount: math.NewInt(100)}}
+			msg.Claims = append(msg.Claims, v)
+		}
+		b.StartTimer()
+		var err error
+		if gas, err = c.Deliver(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/100, "us/voucher")
+	b.ReportMetric(float64(gas)/100, "gas/voucher")
+}
