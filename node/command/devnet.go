@@ -130,8 +130,7 @@ type steps struct {
 }
 
 func newSteps(w io.Writer, quiet bool) *steps {
-	f, ok := w.(*os.File)
-	return &steps{w, ok && !quiet && term.IsTerminal(int(f.Fd()))}
+	return &steps{w, !quiet && term.IsTerminal(int(os.Stderr.Fd()))}
 }
 
 func (s *steps) show(step string) {

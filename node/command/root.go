@@ -19,6 +19,7 @@ import (
 
 	"charm.land/fang/v2"
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/colorprofile"
 	"github.com/spf13/cobra"
 
 	"github.com/koinon-network/koinon/core"
@@ -41,6 +42,9 @@ func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := Root()
+	// Colours go only where there is a terminal that can show them.
+	root.SetOut(colorprofile.NewWriter(os.Stdout, os.Environ()))
+	root.SetErr(colorprofile.NewWriter(os.Stderr, os.Environ()))
 	err := fang.Execute(ctx, root, fang.WithVersion(Version()), fang.WithErrorHandler(func(w io.Writer, s fang.Styles, err error) {
 		printError(w, root, err)
 	}))

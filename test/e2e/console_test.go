@@ -34,7 +34,12 @@ func browser(t *testing.T, base string, width, height int64, dark bool) context.
 				t.Errorf("the page asks for %s", u)
 			}
 		case *runtime.EventExceptionThrown:
-			t.Errorf("the page throws: %s", ev.ExceptionDetails.Error())
+			d := ev.ExceptionDetails
+			text := d.Text
+			if d.Exception != nil {
+				text += " " + d.Exception.Description
+			}
+			t.Errorf("the page throws: %s", text)
 		}
 	}); err != nil {
 		t.Fatal(err)
@@ -43,11 +48,33 @@ func browser(t *testing.T, base string, width, height int64, dark bool) context.
 	if dark {
 		scheme = "dark"
 	}
-	if err := chromedp.Run(ctx, network.Enable(), emulation.SetDeviceMetricsOverride(width, height, 1, width < 500),
-		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}})); err != nil {
+	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}); err != nil {
+		t.Fatal(err)
+	}
+	do(t, ctx, chromedp.EmulateViewport(width, height))
 	return ctx
+}
+
+// do runs steps one after the other.
+func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// see runs an action for its value.
+func see[T any](t *testing.T, ctx context.Context, a chromedp.Action[T]) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 // shoot writes a screenshot where KOINON_SCREENSHOTS points, for people to see.
@@ -57,11 +84,7 @@ func shoot(t *testing.T, ctx context.Context, name string) {
 	if dir == "" {
 		return
 	}
-	var png []byte
-	if err := chromedp.Run(ctx, chromedp.FullScreenshot(&png, 100)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), see(t, ctx, chromedp.FullScreenshot(100)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -75,40 +98,31 @@ func TestConsole(t *testing.T) {
 	}{{"wide", 1440, 900, false}, {"narrow-dark", 375, 812, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx := browser(t, d.base(), c.width, c.height, c.dark)
-			var overflow bool
-			var height1, height2, meta, verdict, providers string
-			if err := chromedp.Run(ctx,
-				chromedp.Navigate(d.Console),
-				chromedp.WaitVisible("#prompt"),
-				chromedp.Text("#chain dd", &height1),
-				chromedp.SendKeys("#prompt", "What is a receipt?\r"),
-				chromedp.WaitVisible("#meta-1 .verdict button"),
-				chromedp.Text("#meta-1", &meta),
-				chromedp.Text("#providers", &providers),
-				chromedp.Evaluate(`document.documentElement.scrollWidth > document.documentElement.clientWidth`, &overflow),
-			); err != nil {
-				t.Fatal(err)
-			}
+			do(t, ctx, chromedp.Navigate(d.Console), chromedp.WaitVisible("#prompt"), chromedp.Sleep(time.Second))
+			shoot(t, ctx, c.name+"-empty")
+			before := see(t, ctx, chromedp.Text("#chain dd"))
+			do(t, ctx, chromedp.SendKeys("#prompt", "What is a receipt?\r"), chromedp.WaitVisible("#meta-1 .verdict button"))
 			shoot(t, ctx, c.name+"-answer")
-			if !strings.Contains(meta, "koin") || !strings.Contains(providers, "provider-1") || overflow {
-				t.Errorf("meta %q, providers %q, sideways scrolling %v", meta, providers, overflow)
+			if meta := see(t, ctx, chromedp.Text("#meta-1")); !strings.Contains(meta, "koin") {
+				t.Errorf("no price under the answer: %q", meta)
 			}
-			if err := chromedp.Run(ctx,
-				chromedp.Focus("#meta-1 .verdict button"),
-				chromedp.KeyEvent("\r"), // by keyboard
-				chromedp.WaitVisible("#meta-1 .verdict.good, #meta-1 .verdict.bad"),
-				chromedp.Text("#meta-1 .verdict", &verdict),
-				chromedp.Sleep(2*time.Second),
-				chromedp.Text("#chain dd", &height2),
-			); err != nil {
-				t.Fatal(err)
+			if text := see(t, ctx, chromedp.Text("#text-1")); len(strings.Fields(text)) < 3 {
+				t.Errorf("no answer: %q", text)
 			}
+			if ps := see(t, ctx, chromedp.Text("#providers")); !strings.Contains(ps, "provider-1") {
+				t.Errorf("no providers: %q", ps)
+			}
+			if see(t, ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > document.documentElement.clientWidth")) {
+				t.Error("the page scrolls sideways")
+			}
+			// The verdict by keyboard alone.
+			do(t, ctx, chromedp.Focus("#meta-1 .verdict button"), chromedp.KeyEvent("\r"), chromedp.WaitVisible("#meta-1 .verdict.good, #meta-1 .verdict.bad"), chromedp.Sleep(2*time.Second))
 			shoot(t, ctx, c.name+"-verified")
-			if !strings.Contains(verdict, "matches") {
-				t.Errorf("verdict %q", verdict)
+			if v := see(t, ctx, chromedp.Text("#meta-1 .verdict")); !strings.Contains(v, "matches") {
+				t.Errorf("verdict %q", v)
 			}
-			if height1 == height2 {
-				t.Errorf("the chain stands still at %s", height1)
+			if after := see(t, ctx, chromedp.Text("#chain dd")); after == before {
+				t.Errorf("the chain stands still at %s", after)
 			}
 		})
 	}
