@@ -89,6 +89,9 @@ const (
 	accountFaucet  = "faucet"
 )
 
+// blockTime is what validators aim at; a block takes about a quarter longer.
+const blockTime = 700 * time.Millisecond
+
 // maxProviders keeps the devnet within one machine.
 const maxProviders = 16
 
@@ -156,7 +159,8 @@ func Listen(addr string) (net.Listener, error) {
 // OpenModel opens a GGUF file, or the built-in model when path is empty.
 func OpenModel(path string) (*model.Model, error) {
 	if path == "" {
-		return model.OpenBytes(seed.Bytes(), model.Options{})
+		// So small a model is done before a second thread has woken up.
+		return model.OpenBytes(seed.Bytes(), model.Options{Threads: 1})
 	}
 	m, err := model.Open(path, model.Options{})
 	if err != nil {
@@ -186,7 +190,7 @@ func (d *Devnet) startChain(ctx context.Context) error {
 	}
 	d.cfg.Progress("starting the validators")
 	d.chain, err = localnet.Start(ctx, localnet.Options{
-		Home: d.home.Path("chain"), Validators: d.cfg.Validators, Endpoints: freeEndpoints(),
+		Home: d.home.Path("chain"), Validators: d.cfg.Validators, Endpoints: freeEndpoints(), BlockTime: blockTime,
 		Genesis: func(g *app.Genesis) error {
 			for name, a := range d.ring.accounts {
 				amount := core.Koin(1_000)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/a-h/templ"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/payment"
 )
 
 // live keeps the page's panels up to date while it is open: whenever money
@@ -83,16 +85,21 @@ func (c *Console) network(ctx context.Context, before []blockView) networkView {
 		v.Problem = "The market does not answer: " + err.Error()
 		return v
 	}
+	slices.SortFunc(ps, func(a, b core.Provider) int { return strings.Compare(a.Moniker, b.Moniker) })
 	for _, p := range ps {
 		monikers[p.Address] = p.Moniker
 		v.Providers = append(v.Providers, c.provider(p))
 	}
-	for _, a := range c.cfg.Purse.Accounts() {
+	as := c.cfg.Purse.Accounts()
+	slices.SortStableFunc(as, func(a, b payment.Account) int {
+		return strings.Compare(monikers[a.Channel.Provider], monikers[b.Channel.Provider])
+	})
+	for _, a := range as {
 		if a.Channel.State == core.ChannelClosed {
 			continue
 		}
 		v.Channels = append(v.Channels, channelView{Provider: monikers[a.Channel.Provider], ID: a.Channel.ID.Short(), Deposit: koin(a.Channel.Deposit),
-			Signed: koin(a.Signed), Left: koin(a.Channel.Deposit.Less(a.Signed)), Share: share(a.Channel.Deposit.Less(a.Signed), a.Channel.Deposit),
+			Signed: koin(a.Signed), Left: exact(a.Channel.Deposit.Less(a.Signed)), Share: share(a.Channel.Deposit.Less(a.Signed), a.Channel.Deposit),
 			State: string(a.Channel.State), Problem: a.Problem, Busy: a.Requests > 0})
 	}
 	v.Spent = koin(c.cfg.Purse.Totals().Spent)
@@ -157,6 +164,13 @@ func blockTime(bs []blockView) string {
 	}
 	a, b := bs[0], bs[len(bs)-1]
 	return fmt.Sprintf("%.1f s", float64(b.Time-a.Time)/1000/float64(b.Height-a.Height))
+}
+
+// exact writes an amount in koin with six decimals, so that small payments show.
+func exact(a core.Amount) string {
+	s := strings.TrimSuffix(a.Format(), " "+core.Denom)
+	whole, frac, _ := strings.Cut(s, ".")
+	return whole + "." + (frac + "000000")[:6]
 }
 
 // koin writes an amount in koin with at most six significant digits.

@@ -202,10 +202,10 @@ func (r *run) attempt(ctx context.Context, n int, c candidate) error {
 	req.Voucher = nil
 	a := &attempt{run: r, candidate: c, pay: pay, exchange: x, request: req, nonce: nonce, begin: time.Now(), paidAt: time.Now()}
 	err = a.stream(ctx)
-	if a.settled {
-		pay.Release()
+	if a.ours && !a.settled {
+		pay.Abandon() // the provider may have delivered more than arrived
 	} else {
-		pay.Abandon()
+		pay.Release()
 	}
 	r.answer.Usage.Output = uint32(len(r.output))
 	if err != nil {
@@ -288,6 +288,7 @@ type attempt struct {
 	paidAt   time.Time
 	own      []core.Token // delivered by this attempt
 	settled  bool         // the provider has a voucher over all it asked
+	ours     bool         // we broke it off
 }
 
 // stream receives until Done, emitting and paying as it goes.
@@ -393,7 +394,7 @@ func (a *attempt) done(ctx context.Context, d *core.Done) error {
 func (a *attempt) abandon(ev core.Event, cause error) error {
 	ctx, stop := context.WithTimeout(context.Background(), 3*time.Second)
 	defer stop()
-	a.answer.Finish = core.FinishCancelled
+	a.answer.Finish, a.ours = core.FinishCancelled, true
 	err := a.exchange.Cancel()
 	for {
 		switch ev := ev.(type) {

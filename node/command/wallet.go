@@ -23,7 +23,7 @@ func walletCommand() *cobra.Command {
 		Example: "koinon wallet list\nkoinon wallet send 0x1234... 5koin --from faucet"}
 	cmd.PersistentFlags().String("home", node.DefaultHome("devnet"), "`DIR` that holds the keys")
 	cmd.PersistentFlags().String("node", "", "`URL` of a node's CometBFT RPC (default: the devnet of --home)")
-	cmd.AddCommand(walletList(), walletCreate(), walletImport(), walletSend(), walletChannels(), walletWithdraw())
+	cmd.AddCommand(walletList(), walletCreate(), walletImport(), walletSend(), walletFund(), walletChannels(), walletWithdraw())
 	return cmd
 }
 
@@ -164,24 +164,38 @@ func walletImport() *cobra.Command {
 
 func walletSend() *cobra.Command {
 	cmd := &cobra.Command{Use: "send TO AMOUNT", Short: "Send koin", Args: cobra.ExactArgs(2), Example: "koinon wallet send 0x1234... 2.5koin --from faucet",
+		RunE: func(cmd *cobra.Command, args []string) error { return send(cmd, args[0], args[1]) }}
+	cmd.Flags().String("from", "faucet", "`NAME` of the key that pays")
+	return cmd
+}
+
+func send(cmd *cobra.Command, address, sum string) error {
+	to, err := client.ParseAccount(address)
+	if err != nil {
+		return usage("%v", err)
+	}
+	amount, err := core.ParseAmount(sum)
+	if err != nil {
+		return usage("%v", err)
+	}
+	c, w, err := openWallet(cmd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := w.Send(cmd.Context(), to, amount); err != nil {
+		return err
+	}
+	return said(cmd, map[string]any{"to": to, "amount": amount}, "sent %s to %s", amount.Format(), to)
+}
+
+func walletFund() *cobra.Command {
+	cmd := &cobra.Command{Use: "fund ADDRESS [AMOUNT]", Short: "Send koin of a devnet's faucet", Args: cobra.RangeArgs(1, 2), Example: "koinon wallet fund 0x1234... 10koin",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			to, err := client.ParseAccount(args[0])
-			if err != nil {
-				return usage("%v", err)
+			if len(args) == 1 {
+				args = append(args, "10koin")
 			}
-			amount, err := core.ParseAmount(args[1])
-			if err != nil {
-				return usage("%v", err)
-			}
-			c, w, err := openWallet(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			if err := w.Send(cmd.Context(), to, amount); err != nil {
-				return err
-			}
-			return said(cmd, map[string]any{"to": to, "amount": amount}, "sent %s to %s", amount.Format(), to)
+			return send(cmd, args[0], args[1])
 		}}
 	cmd.Flags().String("from", "faucet", "`NAME` of the key that pays")
 	return cmd

@@ -109,8 +109,8 @@ func TestConsole(t *testing.T) {
 			if text := see(t, ctx, chromedp.Text("#text-1")); len(strings.Fields(text)) < 3 {
 				t.Errorf("no answer: %q", text)
 			}
-			if ps := see(t, ctx, chromedp.Text("#providers")); !strings.Contains(ps, "provider-1") {
-				t.Errorf("no providers: %q", ps)
+			if ps := see(t, ctx, chromedp.Text("#providers")); !strings.Contains(ps, "provider-1") || !strings.Contains(ps, "Tokens / s") {
+				t.Errorf("the providers are not all to be seen: %q", ps)
 			}
 			if see(t, ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > document.documentElement.clientWidth")) {
 				t.Error("the page scrolls sideways")
