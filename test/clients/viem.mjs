@@ -11,7 +11,7 @@ const sent = await c.waitForTransactionReceipt({ hash: await c.sendTransaction({
 assert.equal(sent.status, 'success'); assert.equal(sent.gasUsed, 21000n); assert.equal(await c.getBalance({ address: to }), parseEther('1.5'));
 const { contractAddress: at } = await c.waitForTransactionReceipt({ hash: await c.deployContract({ abi: [], bytecode: '0x6011600c60003960116000f3602a600052600160206000a160206000f3' }) });
 assert.equal(BigInt((await c.call({ to: at })).data), 42n);
-const ws = createPublicClient({ chain, transport: webSocket(url.replace('http', 'ws')) }), heads = new Promise((ok, no) => { ws.watchBlocks({ onBlock: ok, onError: no }); setTimeout(no, 10000, new Error('no block over WebSocket')); });
+const ws = createPublicClient({ chain, transport: webSocket(url.replace('http', 'ws')) }), heads = new Promise((ok, no) => { ws.watchBlocks({ onBlock: b => b && ok(b), onError: no }); setTimeout(no, 10000, new Error('no block over WebSocket')); });
 const ran = await c.waitForTransactionReceipt({ hash: await c.sendTransaction({ to: at }) }), logs = await c.getLogs({ address: at, fromBlock: ran.blockNumber, toBlock: ran.blockNumber });
 assert.equal(ran.logs.length, 1); assert.equal(logs.length, 1); assert.equal(BigInt(logs[0].data), 42n); assert.ok((await heads).number > 0n);
 await assert.rejects(c.request({ method: 'eth_fillTransaction', params: [{ to }] }), e => e.code === -32601 || e.cause?.code === -32601);

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,4 +89,23 @@ func TestCurl(t *testing.T) {
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "data: [DONE]") {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// The EVM side answers a stock viem client: chain id, balance, transfer.
+func TestViem(t *testing.T) {
+	npm(t)
+	d := sharedNetwork(t)
+	// A key that everybody knows, with money of this devnet only.
+	const key = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
+	home := t.TempDir()
+	cmd := exec.Command(koinon(t), "wallet", "import", "viem", "--home", home, "--output", "json")
+	cmd.Env = append(os.Environ(), "KOINON_PASSPHRASE=correct horse")
+	cmd.Stdin = strings.NewReader(key + "\n")
+	out, err := cmd.Output()
+	var a struct{ Address string }
+	if err != nil || json.Unmarshal(out, &a) != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	must(t, "wallet", "fund", a.Address, "20koin", "--home", d.Home)
+	t.Log(script(t, "viem.mjs", d.EVMRPC, "0x"+key))
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -292,6 +293,56 @@ func TestClientGone(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("the request does not end")
 		}
+	}
+}
+
+// More questions than all providers have room for: the rest are told when to
+// come again, and those that got in are answered whole.
+func TestBackPressure(t *testing.T) {
+	d := sharedNetwork(t)
+	const n = 200 // 3 providers take 8 at a time and queue 32
+	type answer struct {
+		status int
+		retry  string
+		body   []byte
+	}
+	answers := make([]answer, n)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: n}}
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() {
+			resp, err := client.Post(d.API+"/chat/completions", "application/json", strings.NewReader(d.question(fmt.Sprintf("%d, what is a bond?", i), `,"ignore_eos":true,"max_tokens":60`)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			answers[i] = answer{resp.StatusCode, resp.Header.Get("Retry-After"), b}
+		})
+	}
+	wg.Wait()
+	var served, busy int
+	for _, a := range answers {
+		switch {
+		case a.status == 200:
+			served++
+			var c completion
+			if err := json.Unmarshal(a.body, &c); err != nil || c.Usage.Completion != 60 {
+				t.Errorf("an answer is not whole: %s", a.body)
+			}
+		case a.status == 429 && a.retry != "":
+			busy++
+		default:
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	t.Logf("%d served, %d asked to come again", served, busy)
+	if served < 100 || busy == 0 {
+		t.Errorf("%d served, %d busy of %d", served, busy, n)
 	}
 }
 
