@@ -44,7 +44,9 @@ func ParseAmount(s string) (Amount, error) {
 		if len(frac) > Decimals {
 			return Amount{}, fmt.Errorf("%q has more than %d decimals", abbreviate(s), Decimals)
 		}
-		t = i + frac + strings.Repeat("0", Decimals-len(frac))
+		if t = i + frac; t != "" {
+			t += strings.Repeat("0", Decimals-len(frac))
+		}
 	}
 	t = strings.TrimSpace(t)
 	if t == "" || len(t) > 100 || strings.Trim(t, "0123456789") != "" {
