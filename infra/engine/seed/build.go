@@ -23,8 +23,8 @@ func Config() train.Config {
 	return train.Config{
 		Vocabulary: 1536, Dim: 192, Layers: 4, Heads: 6, KVHeads: 2, HeadDim: 32, FeedForward: 512,
 		RopeBase: 10000, NormEpsilon: 1e-5, LongestInput: ContextLength,
-		Steps: 4000, BatchTokens: 1024, LearningRate: 2.5e-3, FinalRate: 1e-4, Warmup: 100,
-		WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, ClipNorm: 1, Seed: 1, Threads: runtime.GOMAXPROCS(0),
+		Steps: 3000, BatchTokens: 1024, LearningRate: 2.5e-3, FinalRate: 1e-4, Warmup: 100,
+		WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, ClipNorm: 1, Seed: 1, LookBack: 3, Threads: runtime.GOMAXPROCS(0),
 	}
 }
 

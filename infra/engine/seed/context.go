@@ -103,7 +103,7 @@ var echoForms = []string{"Repeat: %s", "Repeat this: %s", "Say: %s", "Please rep
 // the model learns the rest of it.
 func echo(r *train.Random) (question, answer string) {
 	var words []string
-	for n := 3 + r.Below(14); n > 0; n-- {
+	for n := 2 + r.Below(9); n > 0; n-- {
 		switch r.Below(4) {
 		case 0:
 			words = append(words, number(r, 1+r.Below(4)))

@@ -38,7 +38,7 @@ func (w *writer) document(i uint64) []part {
 	switch n := r.Below(100); {
 	case n < 4:
 		return w.page(&r)
-	case n < 30:
+	case n < 24:
 		return w.reading(&r)
 	}
 	return w.dialogue(&r)
@@ -61,7 +61,7 @@ func (w *writer) page(r *train.Random) []part {
 // reading is one to three questions about given texts, or words to repeat.
 func (w *writer) reading(r *train.Random) []part {
 	d := w.system(r)
-	repeat := r.Below(4) == 0
+	repeat := r.Below(5) == 0
 	for n := 1 + r.Below(3); n > 0; n-- {
 		q, a := fromContext(r, false)
 		if repeat {

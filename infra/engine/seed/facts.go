@@ -18,6 +18,7 @@ type topic struct {
 	held    []string // whole questions that training never shows
 	answers []string // phrasings of the same answer
 	then    []followUp
+	words   []string // content words, the telling ones repeated
 }
 
 // followUp is a question that only makes sense after the topic's answer.
@@ -66,5 +67,6 @@ func parseFacts(text string) ([]topic, error) {
 			return nil, fmt.Errorf("facts.txt: the topic %q lacks an answer, a question or a held-out question", t.name)
 		}
 	}
+	findWords(topics)
 	return topics, nil
 }

@@ -153,6 +153,9 @@ func slip(r *train.Random, s string) string {
 // question draws a training question on the topic.
 func (t *topic) question(r *train.Random) string {
 	small := len(t.terms) == 0 && len(t.asks[0]) < 12
+	if len(t.words) > 0 && r.Below(100) < 35 {
+		return disturb(r, t.keywords(r), true)
+	}
 	n := r.Below(100)
 	switch {
 	case len(t.plurals) > 0 && (n < 15 || n < 30 && len(t.asks) == 0):

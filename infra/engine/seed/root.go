@@ -3,4 +3,4 @@
 package seed
 
 // Root is the model root of the embedded file.
-const Root = "3a37b21904683005bb1360299891afca879e10efc565640c8e5cc2fbb7a05ec2"
+const Root = "20dc2289f97ba2c524c9a0d7270cea0805e6d171e8cb4a8a2e50556ffc073eeb"

@@ -50,7 +50,12 @@ var (
 )
 
 // unknown draws a question that the model must decline.
-func unknown(r *train.Random) string { return disturb(r, fillSlots(r, pick(r, unknownFrames)), false) }
+func unknown(r *train.Random) string {
+	if r.Below(100) < 30 {
+		return disturb(r, unknownKeywords(r), true)
+	}
+	return disturb(r, fillSlots(r, pick(r, unknownFrames)), false)
+}
 
 var slotOrder = []string{"{place}", "{person}", "{work}", "{food}", "{language}", "{thing}"}
 
