@@ -375,14 +375,16 @@ func (a *attempt) done(ctx context.Context, d *core.Done) error {
 	// the client still listens.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer stop()
+	ev := core.Evidence{Version: 1, Receipt: d.Receipt, Request: a.request, Nonce: a.nonce, VRF: a.proof, VRFKey: vrfKey(a.provider),
+		Output: a.own, Boundaries: d.Boundaries, ModelName: a.call.Model.Name}
+	stored := make(chan error, 1)
+	go func() { stored <- a.cfg.Archive.Put(ev) }() // both go to disk at once
 	err := a.settleUp(ctx, d.Due)
 	if err != nil {
 		a.cfg.Log.Warn("final voucher not delivered", "id", a.answer.ID.Short(), "err", err)
 	}
 	a.settled = err == nil
-	ev := core.Evidence{Version: 1, Receipt: d.Receipt, Request: a.request, Nonce: a.nonce, VRF: a.proof, VRFKey: vrfKey(a.provider),
-		Output: a.own, Boundaries: d.Boundaries, ModelName: a.call.Model.Name}
-	if err := a.cfg.Archive.Put(ev); err != nil {
+	if err := <-stored; err != nil {
 		a.cfg.Log.Error("receipt not stored", "id", a.answer.ID.Short(), "err", err)
 	}
 	a.router.answered(a.provider.Address, len(a.own), a.first, time.Since(a.begin))
