@@ -1,6 +1,7 @@
 // Package core is Koinon's vocabulary: the domain's types and the service
 // interfaces through which the layers meet, and nothing else. It imports only
-// the standard library, so that it can travel with the SDK.
+// the standard library, so that any program can use it without the chain's
+// dependencies.
 //
 // Start with [Request], the signed order for an answer, and follow it: a
 // [Provider] streams [Chunk]s back, the consumer pays with [Voucher]s from a

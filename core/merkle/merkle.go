@@ -5,6 +5,10 @@
 // Start with [Root] over leaf data hashes; [Prove] and [Verify] handle
 // membership. A tree of n leaves splits at the largest power of two below n, as
 // in RFC 6962; its root is then hashed together with n.
+//
+// The guarantee: under one root, a proof verifies for one index, one size and
+// one leaf hash only; checking a stranger's proof takes a few dozen hashes at
+// most.
 package merkle
 
 import (

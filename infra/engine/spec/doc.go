@@ -1,6 +1,6 @@
 // Package spec is the canonical numerics, semantics version 1, in portable Go:
-// the definition of every operator of the engine and the executor of one leaf
-// of the dispute game.
+// the definition of every operator of the engine, against which its fast
+// kernels and anybody else's are held.
 //
 // Start with the operator's file: one file per operator, whose comment gives
 // formula, shapes, order of evaluation and edge cases. spec/numerics.md says
