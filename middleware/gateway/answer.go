@@ -108,14 +108,17 @@ func (r *run) attempts(ctx context.Context) error {
 		}
 		asked[c.provider.Address] = true
 		r.answer.Tried++
-		last = r.attempt(ctx, n, c)
-		if last == nil || !retryable(last) {
-			return last
+		err = r.attempt(ctx, n, c)
+		if err == nil || !retryable(err) {
+			return err
+		}
+		if core.CodeOf(last) != core.CodeBusy { // room will come, whoever else is dead
+			last = err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		r.cfg.Log.Info("provider replaced", "id", r.answer.ID.Short(), "provider", c.provider.Moniker, "delivered", len(r.output), "err", last)
+		r.cfg.Log.Info("provider replaced", "id", r.answer.ID.Short(), "provider", c.provider.Moniker, "delivered", len(r.output), "err", err)
 	}
 	return r.exhausted(last)
 }

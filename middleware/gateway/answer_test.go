@@ -387,6 +387,7 @@ func TestRefusals(t *testing.T) {
 		{"unknown model", newWorld(t, behaviour{}), `{"model":"nope","messages":[{"role":"user","content":"x"}]}`, 404, "model_not_found"},
 		{"nobody", newWorld(t), ask(""), 503, "no_provider"},
 		{"all busy", newWorld(t, behaviour{refuse: busy}, behaviour{refuse: busy}), ask(""), 429, "overloaded"},
+		{"busy or dead", newWorld(t, behaviour{refuse: busy}, behaviour{refuse: core.Errorf(core.CodeProvider, "gone")}), ask(""), 429, "overloaded"},
 		{"all dead", newWorld(t, behaviour{dieAfter: 1}, behaviour{refuse: core.Errorf(core.CodeProvider, "gone")}), ask(""), 502, "provider_failed"},
 		{"refused as if it were ours", newWorld(t, behaviour{refuse: core.Errorf(core.CodeInvalid, "I do not like it")}), ask(""), 502, "provider_failed"},
 		{"a provider's own idea of the channel", newWorld(t, behaviour{refuse: core.Errorf(core.CodeUnpaid, "not enough")}), ask(""), 502, "provider_failed"},
