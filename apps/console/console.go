@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,15 +95,30 @@ func secure(h http.Handler) http.Handler {
 
 func (c *Console) page(w http.ResponseWriter, r *http.Request) {
 	v := pageView{Session: newSessionID(), Assets: c.etag, Network: c.network(r.Context(), nil)}
-	ms, err := c.cfg.Chain.Manifests(r.Context())
-	if err == nil {
-		for _, m := range ms {
-			v.Models = append(v.Models, m.Name)
-		}
-	}
+	v.Models = c.served(r.Context())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = page(v).Render(r.Context(), w)
+}
+
+// served names the models that somebody serves.
+func (c *Console) served(ctx context.Context) (names []string) {
+	ms, err := c.cfg.Chain.Manifests(ctx)
+	if err != nil {
+		return nil // the page says that the chain does not answer
+	}
+	ps, err := c.cfg.Chain.Providers(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, m := range ms {
+		if slices.ContainsFunc(ps, func(p core.Provider) bool {
+			return slices.ContainsFunc(p.Offers, func(o core.Offer) bool { return o.Model == m.ID })
+		}) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 // signalsOf reads the page's signals from a request.

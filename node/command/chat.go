@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,7 @@ func chatCommand() *cobra.Command {
 		RunE:    runChat,
 	}
 	gatewayFlag(cmd)
-	cmd.Flags().String("model", "", "`NAME` of the model (default: the first one on the market)")
+	cmd.Flags().String("model", "", "`NAME` of the model (default: the first one that somebody serves)")
 	cmd.Flags().Float64("temperature", -1, "0 always takes the likeliest token (default: the model's own)")
 	cmd.Flags().Int("max-tokens", 0, "most tokens of an answer (default: what the context holds)")
 	return cmd
@@ -58,10 +59,11 @@ func runChat(cmd *cobra.Command, args []string) error {
 		if err := get(ctx, cmd, "/v1/models", &list); err != nil {
 			return err
 		}
-		if len(list.Data) == 0 {
-			return &core.Error{Code: core.CodeNoProvider, Message: "no model is on the market", Next: "koinon provider start --model FILE.gguf"}
+		i := slices.IndexFunc(list.Data, func(m modelEntry) bool { return m.Koinon.Providers > 0 })
+		if i < 0 {
+			return &core.Error{Code: core.CodeNoProvider, Message: "nobody serves a model", Next: "koinon provider start --model FILE.gguf"}
 		}
-		model = list.Data[0].ID
+		model = list.Data[i].ID
 	}
 	if len(args) == 1 {
 		_, err := ask(ctx, cmd, model, []chatMessage{{"user", args[0]}})
