@@ -102,6 +102,7 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 		}
 	})
 	g.work.Go(func() { g.prepare(background) })
+	g.work.Go(func() { g.prune(background) })
 	return g, nil
 }
 
@@ -131,6 +132,22 @@ func (g *Gateway) prepare(ctx context.Context) {
 			if err := g.purse.Prepare(ctx, as...); err != nil && ctx.Err() == nil {
 				g.cfg.Log.Warn("channels not prepared", "err", err)
 			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// prune keeps the archive within its bounds.
+func (g *Gateway) prune(ctx context.Context) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if _, err := g.archive.Prune(); err != nil {
+			g.cfg.Log.Warn("receipts not pruned", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -120,6 +120,9 @@ func (p *Provider) PeerID() string { return p.host.PeerID() }
 // Stats are the worker's counters.
 func (p *Provider) Stats() compute.Stats { return p.worker.Stats() }
 
+// Retire takes the provider's offers off the market.
+func (p *Provider) Retire(ctx context.Context) error { return p.cfg.Wallet.PostOffers(ctx, nil) }
+
 // Close drains the work for a moment, claims what is owed, and closes the books.
 func (p *Provider) Close() error {
 	var errs []error

@@ -206,7 +206,14 @@ func (s *scheduler) collect(j *job, err error) int {
 		}
 	}
 	j.out = append(j.out, fresh...)
-	if j.finish = j.seq.Finish(); j.finish != "" {
+	switch j.finish = j.seq.Finish(); j.finish {
+	case "", core.FinishStop, core.FinishLength:
+	default:
+		// The evaluation left the numbers that an answer can commit to.
+		s.end(j, engineError(core.Errorf(core.CodeInternal, "the evaluation of this input is not finite (%s)", j.finish)))
+		return 0
+	}
+	if j.finish != "" {
 		s.end(j, nil)
 	} else if len(fresh) > 0 {
 		j.notify()

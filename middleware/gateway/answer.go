@@ -38,6 +38,7 @@ type Answer struct {
 	Finish   core.FinishReason
 	Receipt  *core.SignedReceipt // of the attempt that finished
 	Latency  time.Duration       // to the first token
+	Left     core.Amount         // on the channel that paid last
 }
 
 // attemptID names attempt n of an answer, so that receipts of later attempts
@@ -387,6 +388,7 @@ func (a *attempt) done(ctx context.Context, d *core.Done) error {
 		a.cfg.Log.Warn("final voucher not delivered", "id", a.answer.ID.Short(), "err", err)
 	}
 	a.settled = err == nil
+	a.answer.Left = a.pay.Left()
 	if err := <-stored; err != nil {
 		a.cfg.Log.Error("receipt not stored", "id", a.answer.ID.Short(), "err", err)
 	}

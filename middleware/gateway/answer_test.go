@@ -119,6 +119,7 @@ func (p *worldPayment) Pay(_ context.Context, due core.Amount) (core.Voucher, er
 	p.w.paid[p.to] = p.w.paid[p.to].Add(d)
 	return core.Voucher{Amount: due}, nil
 }
+func (p *worldPayment) Left() core.Amount              { return core.NewAmount(1 << 40).Less(p.paid) }
 func (p *worldPayment) Latest() (*core.Voucher, error) { return nil, nil }
 func (p *worldPayment) PayArrears(context.Context, core.Amount) (core.Voucher, error) {
 	return core.Voucher{}, core.Errorf(core.CodeUnpaid, "no arrears here")
@@ -270,7 +271,10 @@ func TestWholeAnswer(t *testing.T) {
 	if got := b["koinon"].(map[string]any)["cost"]; got != "2050" {
 		t.Errorf("cost %v", got)
 	}
-	for _, h := range []string{"X-Koinon-Provider", "X-Koinon-Price", "X-Koinon-Receipt", "X-Request-Id"} {
+	if got := b["koinon"].(map[string]any)["channel_left"]; got != fmt.Sprint(1<<40-2050) {
+		t.Errorf("left %v", got)
+	}
+	for _, h := range []string{"X-Koinon-Cost", "X-Koinon-Channel-Left", "X-Koinon-Provider", "X-Koinon-Price", "X-Koinon-Receipt", "X-Request-Id"} {
 		if resp.Header.Get(h) == "" {
 			t.Errorf("header %s is missing", h)
 		}

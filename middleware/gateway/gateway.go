@@ -17,6 +17,8 @@ type Payment interface {
 	// Pay signs a voucher that raises this request's part to due. It is on disk
 	// when Pay returns.
 	Pay(ctx context.Context, due core.Amount) (core.Voucher, error)
+	// Left is what the channel holds beyond everything signed away.
+	Left() core.Amount
 	// Latest is the channel's voucher so far, nil when nothing was ever signed.
 	// A request carries it, so that a lost one does not bar the channel.
 	Latest() (*core.Voucher, error)

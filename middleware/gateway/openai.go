@@ -38,12 +38,12 @@ type settlement struct {
 	Tried    int            `json:"providers_tried"`
 	Receipt  core.ReceiptID `json:"receipt"`
 	Channel  core.ChannelID `json:"channel"`
-	Left     *core.Amount   `json:"channel_left,omitempty"` // akoin unspent on the channel
+	Left     core.Amount    `json:"channel_left"` // akoin unspent on the channel
 }
 
-func (g *Gateway) settlementOf(a *Answer) *settlement {
+func settlementOf(a *Answer) *settlement {
 	s := &settlement{Provider: a.Provider.Address, Moniker: a.Provider.Moniker, Tier: a.Offer.Tier, PriceIn: a.Offer.PriceIn,
-		PriceOut: a.Offer.PriceOut, Cost: a.Cost, Tried: a.Tried}
+		PriceOut: a.Offer.PriceOut, Cost: a.Cost, Tried: a.Tried, Left: a.Left}
 	if a.Receipt != nil {
 		s.Receipt, s.Channel = a.Receipt.Digest(), a.Receipt.Channel
 	}
@@ -96,7 +96,9 @@ func (g *Gateway) ask(w http.ResponseWriter, r *http.Request, call Call, p *samp
 	text = append(text, txt.End()...)
 	setHeaders(w, a)
 	w.Header().Set("X-Koinon-Receipt-Digest", a.Receipt.Digest().String())
-	writeJSON(w, http.StatusOK, mk(a).whole(string(text), a, usageOf(a), g.settlementOf(a)))
+	w.Header().Set("X-Koinon-Cost", a.Cost.String()+" akoin")
+	w.Header().Set("X-Koinon-Channel-Left", a.Left.String()+" akoin")
+	writeJSON(w, http.StatusOK, mk(a).whole(string(text), a, usageOf(a), settlementOf(a)))
 }
 
 // charged adds to an error what was paid before it.
@@ -141,7 +143,7 @@ func (g *Gateway) stream(w http.ResponseWriter, r *http.Request, call Call, p *s
 	if t := txt.End(); t != "" {
 		_ = out.send(sh.piece(t))
 	}
-	u, s := usageOf(a), g.settlementOf(a)
+	u, s := usageOf(a), settlementOf(a)
 	if p.StreamOptions != nil && p.StreamOptions.IncludeUsage {
 		_ = out.send(sh.last(a, nil, nil))
 		_ = out.send(sh.usage(u, s))

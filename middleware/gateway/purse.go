@@ -32,6 +32,15 @@ type reservation struct {
 
 func (r *reservation) Channel() core.Channel { return r.channel }
 
+func (r *reservation) Left() core.Amount {
+	for _, a := range r.purse.Accounts() {
+		if a.Channel.ID == r.channel.ID {
+			return a.Channel.Deposit.Less(a.Signed)
+		}
+	}
+	return core.Amount{}
+}
+
 func (r *reservation) Latest() (*core.Voucher, error) {
 	v, ok, err := r.purse.Voucher(r.channel.ID)
 	if err != nil || !ok {

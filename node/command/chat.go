@@ -47,7 +47,7 @@ func chatCommand() *cobra.Command {
 	gatewayFlag(cmd)
 	cmd.Flags().String("model", "", "`NAME` of the model (default: the first one that somebody serves)")
 	cmd.Flags().Float64("temperature", -1, "0 always takes the likeliest token (default: the model's own)")
-	cmd.Flags().Int("max-tokens", 0, "most tokens of an answer (default: what the context holds)")
+	cmd.Flags().Int("max-tokens", 0, "most tokens of an answer (default: what the context holds, at most 1024)")
 	return cmd
 }
 

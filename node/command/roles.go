@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +54,7 @@ func openRole(cmd *cobra.Command) (_ *role, err error) {
 		if _, _, err := r.ring.Create(r.name); err != nil {
 			return r, err
 		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "made the key %s in %s; keep a copy of that folder and its passphrase\n", r.name, r.home.Path("keyring-file"))
 	}
 	s, err := r.ring.Signer(r.name)
 	if err != nil {
@@ -121,7 +123,7 @@ func providerStart() *cobra.Command {
 	f.String("backend", "", "`URL` of an OpenAI-compatible server to serve instead of a file (not possible yet)")
 	f.String("price-in", "1koin", "price of a million input tokens")
 	f.String("price-out", "2koin", "price of a million output tokens")
-	f.String("bond", "500koin", "bond at the first registration; it is at stake")
+	f.String("bond", "500koin", "bond at the first registration; it is locked while you serve")
 	f.String("moniker", hostname(), "`NAME` shown to people")
 	f.String("listen", "/ip4/127.0.0.1/tcp/0", "libp2p `MULTIADDRESS` to listen on")
 	f.Int("slots", 8, "answers at once")
@@ -174,7 +176,7 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if !node.Registered(ctx, r.client, r.wallet.Address()) {
-		if err := r.needs(ctx, cfg.Bond.Add(core.Koin(1)), "bond and fees"); err != nil {
+		if err := r.needs(ctx, cfg.Bond.Add(core.Koin(2)), "bond, publishing a model and fees"); err != nil {
 			return err
 		}
 	}
@@ -194,6 +196,11 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 		fmt.Sprintf("%s serves %s as %s", cfg.Moniker, cfg.Name, p.Address()))
 	if err == nil {
 		<-ctx.Done()
+		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if rerr := p.Retire(leave); rerr != nil {
+			r.log.Warn("the offer is still on the market", "err", rerr)
+		}
 	}
 	return errors.Join(err, p.Close())
 }
