@@ -3,8 +3,8 @@ package train
 import "github.com/koinon-network/koinon/infra/engine/spec"
 
 // Sizes and scales of the starting weights. Those of the induction head were
-// found by experiment: with them copying is learnt in a hundred steps, without
-// them not in thousands.
+// found by experiment: on exercises in copying alone, a hundred steps of 1,000
+// tokens reach a loss of 1 nat with them and of 4 nats without.
 const (
 	startEmbedding = 0.05
 	startResidual  = 0.2 // of what layers add to the residual stream
