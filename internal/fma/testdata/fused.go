@@ -1,0 +1,4 @@
+// Package fused is what canonical code must not look like.
+package fused
+
+func MulAdd(x, y, z float64) float64 { return x*y + z }
