@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
 	"time"
 
@@ -85,7 +87,23 @@ func printDevnet(w io.Writer, i node.DevnetInfo, took time.Duration) {
 	line("runs", fmt.Sprintf("%d validators of %s, %d providers of %s, 1 gateway", i.Validators, i.ChainID, len(i.Providers), i.Model.Name))
 	line("state", i.Home)
 	line("stop", "Ctrl-C")
+	if warning := exposure(i.API); warning != "" {
+		line("careful", bad.Render(warning))
+	}
 	fmt.Fprintln(w)
+}
+
+// exposure warns of an API that others than this machine can reach: it has no
+// passwords yet, and it spends money.
+func exposure(api string) string {
+	u, err := url.Parse(api)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(u.Hostname()); ip == nil || ip.IsLoopback() {
+		return ""
+	}
+	return "everybody who reaches " + u.Host + " can spend this gateway's money; put a proxy with passwords before it"
 }
 
 // apiHint is the flag that other commands need for a gateway elsewhere than at

@@ -258,6 +258,9 @@ func runGateway(cmd *cobra.Command, _ []string) (err error) {
 	base := "http://" + cfg.Listener.Addr().String()
 	err = printRole(cmd, map[string]any{"ready": true, "api": base + "/v1", "console": base + "/", "account": r.wallet.Address()},
 		fmt.Sprintf("API at %s/v1, console at %s/", base, base))
+	if w := exposure(base + "/v1"); w != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s %s\n", bad.Render("careful:"), w)
+	}
 	settled, stop := g.Watch()
 	defer stop()
 	for err == nil {
