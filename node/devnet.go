@@ -26,7 +26,7 @@ import (
 type DevnetConfig struct {
 	Home       string
 	Listen     string // HOST:PORT of API and console, default 127.0.0.1:8080
-	Validators int    // default 4; fixed by the first start
+	Validators int    // fixed by the first start, default 4; 0 continues with what is there
 	Providers  int    // default 3
 	Model      string // GGUF file; default the built-in model
 	Reset      bool   // delete everything in Home first
@@ -101,9 +101,6 @@ func StartDevnet(ctx context.Context, cfg DevnetConfig) (_ *Devnet, err error) {
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:8080"
 	}
-	if cfg.Validators == 0 {
-		cfg.Validators = 4
-	}
 	if cfg.Progress == nil {
 		cfg.Progress = func(string) {}
 	}
@@ -141,6 +138,15 @@ func (d *Devnet) open() (err error) {
 	}
 	if d.log, err = openLog(d.home.Path("koinon.log")); err != nil {
 		return err
+	}
+	if d.cfg.Validators == 0 {
+		there, err := filepath.Glob(d.home.Path("chain", "validators", "*"))
+		if err != nil {
+			return err
+		}
+		if d.cfg.Validators = len(there); len(there) == 0 {
+			d.cfg.Validators = 4
+		}
 	}
 	d.cfg.Progress("opening the model")
 	d.model, err = OpenModel(d.cfg.Model)

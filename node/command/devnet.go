@@ -31,7 +31,7 @@ command continues where it was. Ctrl-C stops it.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.Home, "home", node.DefaultHome("devnet"), "`DIR` that keeps the network's state")
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:8080", "`HOST:PORT` of API and console")
-	f.IntVar(&cfg.Validators, "validators", 4, "number of validators, fixed by the first start")
+	f.IntVar(&cfg.Validators, "validators", 0, "number of validators, fixed by the first start (default 4)")
 	f.IntVar(&cfg.Providers, "providers", 3, "number of providers")
 	f.StringVar(&cfg.Model, "model", "", "`FILE.gguf` to serve instead of the built-in model")
 	f.BoolVar(&cfg.Reset, "reset", false, "delete all state first and start anew")
