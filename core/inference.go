@@ -136,7 +136,7 @@ type Receipt struct {
 	Expiry       int64        `json:"expiry"` // after which it can no longer be challenged
 }
 
-// ID is the receipt's name: the digest that the provider signed.
+// ReceiptID is a receipt's name: the digest that the provider signed.
 type ReceiptID = Hash
 
 // SignedReceipt is a receipt with the provider's signature.

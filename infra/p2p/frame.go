@@ -115,7 +115,7 @@ func oneOf(t frameType, ts []frameType) bool {
 // decode unmarshals the body into v.
 func (f frame) decode(v any) error {
 	if err := json.Unmarshal(f.body, v); err != nil {
-		return fmt.Errorf("%w: %v: %v", errFrame, f.typ, err)
+		return fmt.Errorf("%w: %v: %w", errFrame, f.typ, err)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/big"
 	"strings"
 	"time"
 
@@ -91,7 +90,7 @@ func (t *Till) inspect(r *core.SignedRequest, now time.Time) (worst core.Amount,
 	return u.Cost(r.PriceIn, r.PriceOut), nil
 }
 
-func bits(a core.Amount) int { var v *big.Int = a.Big(); return v.BitLen() }
+func bits(a core.Amount) int { return a.Big().BitLen() }
 
 func served(id core.RequestID) error {
 	return &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("request %s was served already", id.Short()), Next: "draw a new request id"}

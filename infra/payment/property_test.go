@@ -29,13 +29,12 @@ type order struct {
 // late, twice or never, claims whose answers get lost, and kill -9 on either
 // side.
 type machine struct {
-	w      *world
-	total  core.Amount
-	open   []*order
-	wire   []core.Voucher // sent, maybe not arrived
-	top    map[core.ChannelID]core.Amount
-	dues   core.Amount // everything the consumer agreed to pay
-	unpaid core.Amount
+	w     *world
+	total core.Amount
+	open  []*order
+	wire  []core.Voucher // sent, maybe not arrived
+	top   map[core.ChannelID]core.Amount
+	dues  core.Amount // everything the consumer agreed to pay
 }
 
 func (m *machine) pick(t *rapid.T) *order {

@@ -188,7 +188,7 @@ func readSize(b *bolt.Bucket) int64 {
 // request, whichever id names. It fails with [ErrUnknown].
 func (a *Archive) Get(id core.Hash) (e core.Evidence, err error) {
 	err = a.db.View(func(tx *bolt.Tx) error {
-		if e, err = load(tx, id); err != ErrUnknown {
+		if e, err = load(tx, id); !errors.Is(err, ErrUnknown) {
 			return err
 		}
 		all := receiptsFor(tx, id)
@@ -278,7 +278,7 @@ func (a *Archive) Prune() (dropped int, err error) {
 		dropped = 0
 		size := readSize(tx.Bucket(metaBucket))
 		waiting := map[core.ReceiptID]bool{}
-		tx.Bucket(pendingBucket).ForEach(func(_, id []byte) error { waiting[core.Hash(id)] = true; return nil })
+		_ = tx.Bucket(pendingBucket).ForEach(func(_, id []byte) error { waiting[core.Hash(id)] = true; return nil })
 		var gone []core.ReceiptID
 		c := tx.Bucket(orderBucket).Cursor()
 		for k, v := c.First(); k != nil; k, v = c.Next() {

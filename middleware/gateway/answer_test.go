@@ -136,9 +136,7 @@ func (w *world) Infer(_ context.Context, p core.Provider, r core.SignedRequest, 
 		return nil, b.refuse
 	}
 	x := &worldExchange{w: w, b: b, p: p, r: r, cancelled: make(chan struct{})}
-	for _, t := range r.Input[r.Prompt:] {
-		x.all = append(x.all, t)
-	}
+	x.all = append(x.all, r.Input[r.Prompt:]...)
 	return x, nil
 }
 

@@ -80,17 +80,7 @@ type devnet struct {
 	done   chan error
 }
 
-// start runs `koinon devnet` on home until the test ends.
-func start(t testing.TB, home string, args ...string) *devnet {
-	t.Helper()
-	d, err := launch(t, home, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.stop(t) })
-	return d
-}
-
+// launch runs `koinon devnet` on home and waits until it is ready.
 func launch(t testing.TB, home string, args ...string) (*devnet, error) {
 	t.Helper()
 	d := &devnet{stderr: &bytes.Buffer{}, done: make(chan error, 1)}

@@ -29,10 +29,14 @@ func NewTill(signer core.Address) *Till {
 	return &Till{Signer: signer, owed: map[core.ChannelID]core.Amount{}, paid: map[core.ChannelID]core.Amount{}, changed: make(chan struct{})}
 }
 
-// Owed and Paid are a channel's totals; Tabs counts those not closed.
+// Owed is what a channel has been charged in total.
 func (t *Till) Owed(c core.ChannelID) core.Amount { t.mu.Lock(); defer t.mu.Unlock(); return t.owed[c] }
+
+// Paid is what it has paid in total.
 func (t *Till) Paid(c core.ChannelID) core.Amount { t.mu.Lock(); defer t.mu.Unlock(); return t.paid[c] }
-func (t *Till) Tabs() int                         { t.mu.Lock(); defer t.mu.Unlock(); return t.tabs }
+
+// Tabs counts those not closed.
+func (t *Till) Tabs() int { t.mu.Lock(); defer t.mu.Unlock(); return t.tabs }
 
 // Admit implements [core.Cashier].
 func (t *Till) Admit(_ context.Context, r *core.SignedRequest) (core.Tab, error) {

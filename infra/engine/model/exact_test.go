@@ -34,10 +34,6 @@ type result struct {
 	leaves []core.Hash
 }
 
-func (r result) equal(o result) bool {
-	return slices.Equal(r.output, o.output) && r.finish == o.finish && slices.Equal(r.leaves, o.leaves)
-}
-
 func (r result) compare(t testing.TB, name string, o result) {
 	t.Helper()
 	if !slices.Equal(r.output, o.output) {

@@ -96,7 +96,7 @@ func TestAnteRefuses(t *testing.T) {
 	alice, bob := newWallet(1), newWallet(2)
 	c := newChain(t, alice, bob)
 	to := common.Address(bob.address())
-	inner, good := c.ethereum(alice, &to, big.NewInt(1), nil, 21_000)
+	inner, _ := c.ethereum(alice, &to, big.NewInt(1), nil, 21_000)
 	exec := func(msgs ...sdk.Msg) sdk.Msg {
 		m := authz.NewMsgExec(bob.sdk(), msgs)
 		return &m
@@ -124,7 +124,7 @@ func TestAnteRefuses(t *testing.T) {
 	c.ok(c.sign(alice, alice.send(foreign.address(), 1e18)))
 	c.refused("a key that is not eth_secp256k1", c.sign(foreign, foreign.send(alice.address(), 1)), "eth_secp256k1")
 
-	_, good = c.ethereum(alice, &to, big.NewInt(1), nil, 21_000)
+	_, good := c.ethereum(alice, &to, big.NewInt(1), nil, 21_000)
 	c.ok(good)
 	c.refused("an Ethereum transaction twice", good, "nonce")
 	tx := c.sign(bob, bob.send(alice.address(), 1))

@@ -2,8 +2,6 @@ package localnet
 
 import (
 	"context"
-	"encoding/hex"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -96,17 +94,4 @@ func submit(n *Net, tx []byte) (*coretypes.ResultBroadcastTxCommit, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	return n.Nodes[0].Client.BroadcastTxCommit(ctx, tx)
-}
-
-func operator(t testing.TB, n *Net, i int) *wallet {
-	t.Helper()
-	raw, err := os.ReadFile(n.OperatorKeyFile(i))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &wallet{key: &ethsecp256k1.PrivKey{Key: key}}
 }
