@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -74,11 +75,14 @@ func printError(w io.Writer, root *cobra.Command, err error) {
 	var e *core.Error
 	if !errors.As(err, &e) {
 		e = &core.Error{Code: core.CodeInternal, Message: err.Error()}
-		if isUsage(err) {
+		var own *exit
+		if isUsage(err) || errors.As(err, &own) {
 			e.Code, e.Next = core.CodeInvalid, "koinon --help"
 		}
 	}
-	if out, _ := root.PersistentFlags().GetString("output"); out == "json" {
+	// A mistake before the flags were read must come out as asked, too.
+	asked := strings.Contains(strings.Join(os.Args, " ")+" ", "--output json ") || slices.Contains(os.Args, "--output=json")
+	if out, _ := root.PersistentFlags().GetString("output"); out == "json" || asked {
 		_ = json.NewEncoder(w).Encode(map[string]any{"error": e})
 		return
 	}
@@ -114,7 +118,7 @@ pays them by the token, and can prove every answer.
 Start with:  koinon devnet`,
 		Example: "koinon devnet\nkoinon chat \"What is a receipt?\"",
 	}
-	root.PersistentFlags().String("output", "text", "`FORMAT` of results: text or json")
+	root.PersistentFlags().String("output", "text", "format of results: text or json")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if o, _ := cmd.Flags().GetString("output"); o != "text" && o != "json" {
 			return usage("--output must be text or json, not %q", o)
@@ -122,9 +126,23 @@ Start with:  koinon devnet`,
 		return nil
 	}
 	for _, c := range commands {
-		root.AddCommand(c())
+		root.AddCommand(named(c()))
 	}
 	return root
+}
+
+// named makes a command that only groups others refuse a name it does not know.
+func named(group *cobra.Command) *cobra.Command {
+	if group.HasSubCommands() && !group.Runnable() {
+		group.Args = cobra.ArbitraryArgs
+		group.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &exit{2, &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0]), Next: cmd.CommandPath() + " --help"}}
+			}
+			return cmd.Help()
+		}
+	}
+	return group
 }
 
 // wantsJSON reports whether results go out as JSON.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/seed"
 	"github.com/koinon-network/koinon/infra/verify"
 	"github.com/koinon-network/koinon/node"
@@ -32,7 +33,7 @@ computation, 8 a version this program does not know.`,
 func runVerify(cmd *cobra.Command, file, path string) error {
 	f, err := os.Open(file)
 	if err != nil {
-		return &exit{2, err}
+		return &exit{2, &core.Error{Code: core.CodeInvalid, Message: "the receipt cannot be opened", Next: "koinon verify --help", Err: err}}
 	}
 	defer f.Close()
 	ev, err := verify.Parse(f)
@@ -70,7 +71,7 @@ func report(cmd *cobra.Command, r verify.Report) error {
 		}
 	}
 	if r.Verdict != verify.Matches {
-		return &exit{r.ExitCode(), fmt.Errorf("%s: %s", r.Verdict, r.Message)}
+		return &exit{r.ExitCode(), &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("%s: %s", r.Verdict, r.Message), Param: r.Field}}
 	}
 	if wantsJSON(cmd) {
 		return nil
