@@ -53,7 +53,10 @@ func runTrainSeed(cmd *cobra.Command, file string) error {
 	if !same {
 		return &core.Error{Code: core.CodeInternal, Message: "the result is not the model inside this binary, whose root is " + seed.Root, Next: "this machine or this build computes differently: please report it"}
 	}
-	return said(cmd, nil, "%s the same bytes as the built-in model", good.Render("✓"))
+	if !wantsJSON(cmd) {
+		fmt.Fprintln(cmd.OutOrStdout(), good.Render("✓"), "the same bytes as the built-in model")
+	}
+	return nil
 }
 
 // trainingBar shows progress on a terminal and is silent elsewhere.
