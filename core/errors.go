@@ -37,12 +37,17 @@ type Error struct {
 	Err        error         `json:"-"`
 }
 
+// Cause is the message with the error behind it.
+func (e *Error) Cause() string {
+	if e.Err == nil {
+		return e.Message
+	}
+	return e.Message + ": " + e.Err.Error()
+}
+
 // Error returns cause and next step in one line.
 func (e *Error) Error() string {
-	s := e.Message
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
+	s := e.Cause()
 	if e.Next != "" {
 		s += " (" + e.Next + ")"
 	}

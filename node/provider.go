@@ -96,7 +96,7 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	}
 	offer := core.Offer{Model: cfg.Model.Root(), Tier: core.TierExact, PriceIn: cfg.PriceIn, PriceOut: cfg.PriceOut, Slots: uint32(cfg.Slots)}
 	if p.worker, err = compute.New(compute.Config{ChainID: st.EVMChainID, Engine: cfg.Model, Offer: offer, Signer: cfg.Wallet, VRF: vrf, Cashier: p.till, Notary: p.notary,
-		Registered: p.registered, Slots: cfg.Slots}); err != nil {
+		Registered: func(ctx context.Context, a core.Address) (bool, error) { return Registered(ctx, cfg.Chain, a) }, Slots: cfg.Slots}); err != nil {
 		return p, err
 	}
 	if p.host, err = p2p.New(p2p.Config{Key: cfg.PeerKey, Listen: cfg.Listen}); err != nil {
@@ -143,15 +143,9 @@ func (p *Provider) Close() error {
 	return errors.Join(errs...)
 }
 
-// Registered reports whether the market knows a provider; false when the chain
-// cannot be read.
-func Registered(ctx context.Context, chain core.Chain, a core.Address) bool {
+// Registered reports whether the market knows a provider.
+func Registered(ctx context.Context, chain core.Chain, a core.Address) (bool, error) {
 	ps, err := chain.Providers(ctx)
-	return err == nil && slices.ContainsFunc(ps, func(x core.Provider) bool { return x.Address == a })
-}
-
-func (p *Provider) registered(ctx context.Context, a core.Address) (bool, error) {
-	ps, err := p.cfg.Chain.Providers(ctx)
 	return slices.ContainsFunc(ps, func(x core.Provider) bool { return x.Address == a }), err
 }
 

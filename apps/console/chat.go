@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -63,9 +64,8 @@ func (c *Console) session(id string) *session {
 
 // chat asks the network and streams the answer into the page.
 func (c *Console) chat(w http.ResponseWriter, r *http.Request) {
-	in, err := signalsOf(w, r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	in, ok := signalsOf(w, r)
+	if !ok {
 		return
 	}
 	prompt := strings.TrimSpace(in.Prompt)
@@ -159,9 +159,8 @@ func (s *session) forget() {
 }
 
 func (c *Console) stop(w http.ResponseWriter, r *http.Request) {
-	in, err := signalsOf(w, r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	in, ok := signalsOf(w, r)
+	if !ok {
 		return
 	}
 	s := c.session(in.Session)
@@ -175,9 +174,8 @@ func (c *Console) stop(w http.ResponseWriter, r *http.Request) {
 
 // renew starts a new conversation on the same page.
 func (c *Console) renew(w http.ResponseWriter, r *http.Request) {
-	in, err := signalsOf(w, r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	in, ok := signalsOf(w, r)
+	if !ok {
 		return
 	}
 	s := c.session(in.Session)
@@ -189,14 +187,11 @@ func (c *Console) renew(w http.ResponseWriter, r *http.Request) {
 }
 
 func describe(err error) failureView {
-	e := &core.Error{Code: core.CodeOf(err), Message: err.Error()}
-	if own, ok := err.(*core.Error); ok {
-		e = own
+	var e *core.Error
+	if !errors.As(err, &e) {
+		e = &core.Error{Message: err.Error()}
 	}
-	v := failureView{Cause: e.Message, Next: e.Next, Charge: "nothing was charged"}
-	if e.Err != nil {
-		v.Cause += ": " + e.Err.Error()
-	}
+	v := failureView{Cause: e.Cause(), Next: e.Next, Charge: "nothing was charged"}
 	if !e.Charge.IsZero() {
 		v.Charge = "charged " + e.Charge.Format()
 	}

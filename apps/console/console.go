@@ -121,13 +121,17 @@ func (c *Console) served(ctx context.Context) (names []string) {
 	return names
 }
 
-// signalsOf reads the page's signals from a request.
-func signalsOf(w http.ResponseWriter, r *http.Request) (s pageSignals, err error) {
+// signalsOf reads the page's signals from a request; where it can't, it has
+// answered the request and returns false.
+func signalsOf(w http.ResponseWriter, r *http.Request) (s pageSignals, ok bool) {
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 256<<10))
 	if err == nil {
 		err = json.Unmarshal(b, &s)
 	}
-	return s, err
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	}
+	return s, err == nil
 }
 
 type pageSignals struct {

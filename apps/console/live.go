@@ -99,8 +99,8 @@ func (c *Console) network(ctx context.Context, before []blockView) networkView {
 			continue
 		}
 		v.Channels = append(v.Channels, channelView{Provider: monikers[a.Channel.Provider], ID: a.Channel.ID.Short(), Deposit: koin(a.Channel.Deposit),
-			Signed: koin(a.Signed), Left: exact(a.Channel.Deposit.Less(a.Signed)), Share: share(a.Channel.Deposit.Less(a.Signed), a.Channel.Deposit),
-			State: string(a.Channel.State), Problem: a.Problem, Busy: a.Requests > 0})
+			Left: exact(a.Channel.Deposit.Less(a.Signed)), Share: share(a.Channel.Deposit.Less(a.Signed), a.Channel.Deposit),
+			State: string(a.Channel.State), Problem: a.Problem})
 	}
 	v.Spent = koin(c.cfg.Purse.Totals().Spent)
 	es, err := c.cfg.Newest(8)
@@ -109,7 +109,7 @@ func (c *Console) network(ctx context.Context, before []blockView) networkView {
 	}
 	for _, e := range es {
 		u := core.Usage{Input: e.Receipt.Billed, Output: e.Receipt.Output}
-		v.Receipts = append(v.Receipts, receiptView{ID: e.ID.String(), Provider: monikers[e.Receipt.Provider], Model: e.Model,
+		v.Receipts = append(v.Receipts, receiptView{ID: e.ID.String(), Provider: monikers[e.Receipt.Provider],
 			Tokens: fmt.Sprintf("%d + %d", u.Input, u.Output), Cost: koin(u.Cost(e.Receipt.PriceIn, e.Receipt.PriceOut)),
 			Time: time.Unix(e.Receipt.Issued, 0).Format("15:04:05")})
 	}
@@ -118,7 +118,7 @@ func (c *Console) network(ctx context.Context, before []blockView) networkView {
 
 func (c *Console) provider(p core.Provider) providerView {
 	o := c.cfg.Gateway.Router().Observed(p.Address)
-	x := providerView{Moniker: p.Moniker, Address: p.Address.String(), Bond: koin(p.Bond), Speed: "–", Success: "–", Served: fmt.Sprint(o.Answers), Busy: o.InFlight > 0, State: "ready"}
+	x := providerView{Moniker: p.Moniker, Address: p.Address.String(), Speed: "–", Success: "–", Busy: o.InFlight > 0, State: "ready"}
 	switch {
 	case p.Jailed:
 		x.State = "jailed"
@@ -135,7 +135,6 @@ func (c *Console) provider(p core.Provider) providerView {
 	}
 	if len(p.Offers) > 0 {
 		x.Price = koin(p.Offers[0].PriceOut.Mul(1_000_000))
-		x.Tier = string(p.Offers[0].Tier)
 	}
 	return x
 }

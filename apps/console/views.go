@@ -31,18 +31,17 @@ type blockView struct {
 }
 
 type providerView struct {
-	Moniker, Address, Bond, Price, Speed, Success, Served, Tier, State string
-	Busy                                                               bool
+	Moniker, Address, Price, Speed, Success, State string
+	Busy                                           bool
 }
 
 type channelView struct {
-	Provider, ID, Deposit, Signed, Left, State, Problem string
-	Share                                               int // percent left
-	Busy                                                bool
+	Provider, ID, Deposit, Left, State, Problem string
+	Share                                       int // percent left
 }
 
 type receiptView struct {
-	ID, Provider, Model, Tokens, Cost, Time string
+	ID, Provider, Tokens, Cost, Time string
 }
 
 type metaView struct {

@@ -392,6 +392,13 @@ func (p *Purse) save(id core.ChannelID) {
 	})
 }
 
+// Left is what a channel holds beyond everything signed away, 0 for an unknown
+// one.
+func (p *Purse) Left(id core.ChannelID) core.Amount {
+	rec, _ := p.record(id)
+	return rec.Channel.Deposit.Less(rec.Signed)
+}
+
 // Voucher returns the channel's current voucher, for a request to carry, and
 // false when nothing was ever signed.
 func (p *Purse) Voucher(id core.ChannelID) (core.Voucher, bool, error) {

@@ -72,9 +72,8 @@ func (w *world) Batches(context.Context, core.Address, int) ([]core.ReceiptBatch
 	return nil, nil
 }
 
-func (w *world) Address() core.Address                         { return core.Address{99} }
-func (w *world) Sign(core.Hash) (core.Signature, error)        { return core.Signature{}, nil }
-func (w *world) Prepare(context.Context, []core.Address) error { return nil }
+func (w *world) Address() core.Address                  { return core.Address{99} }
+func (w *world) Sign(core.Hash) (core.Signature, error) { return core.Signature{}, nil }
 func (w *world) Put(e core.Evidence) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -63,10 +63,7 @@ func describe(e *core.Error) (int, errorBody) {
 	if !ok {
 		s = statuses[core.CodeInternal]
 	}
-	m := e.Message
-	if e.Err != nil {
-		m += ": " + e.Err.Error()
-	}
+	m := e.Cause()
 	if e.Next != "" {
 		m += ". Next: " + e.Next
 	}

@@ -36,8 +36,6 @@ type Purse interface {
 	// Reserve finds or opens a channel to the provider with need free on it. It
 	// fails with CodeUnpaid when the wallet cannot cover it.
 	Reserve(ctx context.Context, provider core.Address, need core.Amount) (Payment, error)
-	// Prepare opens channels to likely providers ahead of need.
-	Prepare(ctx context.Context, providers []core.Address) error
 }
 
 // Archive keeps receipts; a [verify.Archive] is one.

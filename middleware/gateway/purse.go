@@ -20,10 +20,6 @@ func (p purse) Reserve(ctx context.Context, provider core.Address, need core.Amo
 	return &reservation{p.Purse, c, r}, nil
 }
 
-func (p purse) Prepare(ctx context.Context, providers []core.Address) error {
-	return p.Purse.Prepare(ctx, providers...)
-}
-
 type reservation struct {
 	purse   *payment.Purse
 	channel core.Channel
@@ -32,14 +28,7 @@ type reservation struct {
 
 func (r *reservation) Channel() core.Channel { return r.channel }
 
-func (r *reservation) Left() core.Amount {
-	for _, a := range r.purse.Accounts() {
-		if a.Channel.ID == r.channel.ID {
-			return a.Channel.Deposit.Less(a.Signed)
-		}
-	}
-	return core.Amount{}
-}
+func (r *reservation) Left() core.Amount { return r.purse.Left(r.channel.ID) }
 
 func (r *reservation) Latest() (*core.Voucher, error) {
 	v, ok, err := r.purse.Voucher(r.channel.ID)

@@ -175,7 +175,11 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if !node.Registered(ctx, r.client, r.wallet.Address()) {
+	known, err := node.Registered(ctx, r.client, r.wallet.Address())
+	if err != nil {
+		return err
+	}
+	if !known {
 		if err := r.needs(ctx, cfg.Bond.Add(core.Koin(2)), "bond, publishing a model and fees"); err != nil {
 			return err
 		}

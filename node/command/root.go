@@ -86,11 +86,7 @@ func printError(w io.Writer, root *cobra.Command, err error) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"error": e})
 		return
 	}
-	m := e.Message
-	if e.Err != nil {
-		m += ": " + e.Err.Error()
-	}
-	fmt.Fprintf(w, "%s %s\n", bad.Render("error:"), m)
+	fmt.Fprintf(w, "%s %s\n", bad.Render("error:"), e.Cause())
 	if !e.Charge.IsZero() {
 		fmt.Fprintf(w, "%s %s\n", dim.Render("charged:"), e.Charge.Format())
 	}

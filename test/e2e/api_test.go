@@ -252,7 +252,6 @@ func TestReceipts(t *testing.T) {
 		at[path[len(path)-1]] = v
 		return x
 	}
-	flipped := strings.Repeat("00", 32)
 	seen := map[int]string{0: "matches"}
 	for _, k := range []struct {
 		name string
@@ -273,5 +272,4 @@ func TestReceipts(t *testing.T) {
 		}
 		seen[code] = k.name
 	}
-	_ = flipped
 }

@@ -105,11 +105,11 @@ func TestProviderKilled(t *testing.T) {
 	d := sharedNetwork(t)
 	home := t.TempDir()
 	d.account(t, home, "provider", "1001koin")
-	begin := func(seed int) *role {
+	begin := func() *role {
 		// The cheapest offer gets the work.
 		return startRole(t, "provider", "start", "--home", home, "--node", d.CometRPC, "--price-in", "0.1koin", "--price-out", "0.2koin", "--moniker", "frail")
 	}
-	p := begin(0)
+	p := begin()
 	question := d.question("What is a receipt?", `,"temperature":1,"seed":11,"ignore_eos":true,"max_tokens":400,"stream":true`)
 	want, whole, done := streamed(t, d.API, question, nil)
 	for end := time.Now().Add(30 * time.Second); done && whole.Koinon.Moniker != "frail" && time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
@@ -130,7 +130,7 @@ func TestProviderKilled(t *testing.T) {
 		}
 		if last.Koinon.Tried == 1 {
 			t.Logf("attempt %d: the answer was complete before the kill", attempt)
-			p = begin(attempt + 1)
+			p = begin()
 			continue
 		}
 		dear = last.Koinon.PriceOut
