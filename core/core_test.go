@@ -67,6 +67,10 @@ func distinct[T any](v T) (T, map[string]T) {
 			*x = &u
 		case *[]Token:
 			*x = []Token{Token(n)}
+		case *[]TokenBias:
+			*x = []TokenBias{{Token: Token(n), Bias: int32(-n)}}
+		case **Constraint:
+			*x = &Constraint{Grammar: string(rune('a' + n%26)), Trigger: string(rune('A' + n%26))}
 		case *[]string:
 			*x = []string{string(rune('a' + n%26))}
 		case *Sampler:
@@ -77,7 +81,7 @@ func distinct[T any](v T) (T, map[string]T) {
 				f.Index(0).SetUint(uint64(n % 251))
 			case reflect.Uint32, reflect.Uint64:
 				f.SetUint(uint64(n))
-			case reflect.Int64:
+			case reflect.Int32, reflect.Int64:
 				f.SetInt(n)
 			case reflect.String:
 				f.SetString(string(rune('a' + n%26)))

@@ -37,6 +37,13 @@ func (d *digester) text(v string) *digester { return d.u32(uint32(len(v))).bytes
 
 func (d *digester) amount(v Amount) *digester { b := v.Bytes32(); return d.bytes(b[:]) }
 
+func (d *digester) flag(v bool) *digester {
+	if v {
+		return d.u32(1)
+	}
+	return d.u32(0)
+}
+
 func (d *digester) sum() Hash { return sha256.Sum256(d.b) }
 
 // HashTokens commits to a token sequence and its length.
@@ -67,10 +74,17 @@ func (s Sampler) Digest() Hash {
 	for _, t := range s.Stop {
 		d.text(t)
 	}
-	if s.IgnoreEOS {
-		return d.u32(1).sum()
+	d.flag(s.IgnoreEOS)
+	d.u32(s.RepetitionPenalty).u32(uint32(s.FrequencyPenalty)).u32(uint32(s.PresencePenalty))
+	d.u32(uint32(len(s.Bias)))
+	for _, b := range s.Bias {
+		d.u32(uint32(b.Token)).u32(uint32(b.Bias))
 	}
-	return d.u32(0).sum()
+	d.u32(s.Logprobs).flag(s.Constraint != nil)
+	if c := s.Constraint; c != nil {
+		d.text(c.Grammar).text(c.Trigger)
+	}
+	return d.sum()
 }
 
 // Digest is what the consumer signs. It covers the input by its hash and the

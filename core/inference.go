@@ -7,9 +7,14 @@ type Token int32
 // rules that make an answer a function of its inputs on every machine.
 const SemanticsV1 uint32 = 1
 
+// SemanticsKV8 is version 1 with keys and values kept as int8 (spec/numerics.md):
+// the low 16 bits are the version, bit 16 is the option. It gives other bits
+// than SemanticsV1, so request and receipt name it.
+const SemanticsKV8 = SemanticsV1 | 1<<16
+
 // Sampler says how tokens are drawn. All numbers are fixed point so that equal
-// samplers have equal bytes. The order of application is: top-k, min-p, top-p,
-// temperature, Gumbel-max (spec/sampling.md).
+// samplers have equal bytes. The order of application is: constraint, bias,
+// penalties, top-k, min-p, top-p, temperature, Gumbel-max (spec/sampling.md).
 type Sampler struct {
 	// Temperature in millionths; 0 is greedy, 1_000_000 is 1.0. At most 2_000_000.
 	Temperature uint32 `json:"temperature_micro"`
@@ -25,7 +30,55 @@ type Sampler struct {
 	Stop []string `json:"stop,omitempty"`
 	// IgnoreEOS continues past the model's end tokens, for benchmarks.
 	IgnoreEOS bool `json:"ignore_eos,omitempty"`
+	// RepetitionPenalty in millionths, 1_000_000 to 2_000_000, of tokens that occur
+	// in the input or the answer; 0 is none.
+	RepetitionPenalty uint32 `json:"repetition_penalty_micro,omitempty"`
+	// FrequencyPenalty and PresencePenalty in millionths of a logit, -2_000_000 to
+	// 2_000_000, of tokens that occur in the answer: per occurrence, and once.
+	FrequencyPenalty int32 `json:"frequency_penalty_micro,omitempty"`
+	PresencePenalty  int32 `json:"presence_penalty_micro,omitempty"`
+	// Bias is added to the logits of its tokens, in rising order of ids.
+	Bias []TokenBias `json:"bias,omitempty"`
+	// Logprobs asks for the log-probability of each drawn token (1) and of the
+	// n likeliest beside it (n+1, at most 21); 0 asks for none.
+	Logprobs uint32 `json:"logprobs,omitempty"`
+	// Constraint restricts the answer's bytes; nil does not.
+	Constraint *Constraint `json:"constraint,omitempty"`
 }
+
+// TokenBias shifts one token's logit.
+type TokenBias struct {
+	Token Token `json:"token"`
+	Bias  int32 `json:"bias_micro"` // millionths of a logit, -100_000_000 to 100_000_000
+}
+
+// Constraint is a grammar that the answer must follow byte by byte
+// (spec/sampling.md). It is part of the sampler, so that an auditor draws under
+// the same one.
+type Constraint struct {
+	// Grammar is the text of a grammar whose rule "root" is the language.
+	Grammar string `json:"grammar"`
+	// Trigger, when set, leaves the answer free until its text ends with this
+	// string; from there on the grammar holds.
+	Trigger string `json:"trigger,omitempty"`
+}
+
+// Logprob is the natural logarithm of a token's probability, before filters and
+// temperature, in millionths; never positive.
+type Logprob struct {
+	Token Token `json:"token"`
+	Value int32 `json:"logprob_micro"`
+}
+
+// Pooling says how the final hidden states of an input become one embedding.
+type Pooling string
+
+// Poolings.
+const (
+	PoolMean Pooling = "mean" // average of all positions
+	PoolCLS  Pooling = "cls"  // the first position
+	PoolLast Pooling = "last" // the last position
+)
 
 // Seed drives the sampler's noise: Gumbel(PRF(seed, position, token)).
 type Seed [32]byte

@@ -49,6 +49,9 @@ func Check(s core.Sampler) error {
 	case len(s.Stop) > MaxStops:
 		return bad("stop", "%d stop strings, at most %d are possible", len(s.Stop), MaxStops)
 	}
+	if s.RepetitionPenalty != 0 || s.FrequencyPenalty != 0 || s.PresencePenalty != 0 || len(s.Bias) > 0 || s.Logprobs > 0 || s.Constraint != nil {
+		return bad("sampler", "penalties, biases, log-probabilities and constraints are not served yet")
+	}
 	for _, t := range s.Stop {
 		if t == "" || len(t) > MaxStopLength {
 			return bad("stop", "a stop string has %d bytes, 1 to %d are possible", len(t), MaxStopLength)
