@@ -75,6 +75,8 @@ func distinct[T any](v T) (T, map[string]T) {
 			*x = []string{string(rune('a' + n%26))}
 		case *Sampler:
 			x.Temperature = uint32(n)
+		case *Pooling:
+			*x = Pooling(rune('a' + n%26))
 		default:
 			switch f.Kind() {
 			case reflect.Array:

@@ -67,6 +67,27 @@ func TokenChain(h Hash, ids []Token) Hash {
 	return h
 }
 
+// HashLogprobs commits to the log-probabilities of an answer; without any it is
+// the zero hash.
+func HashLogprobs(ls []TokenLogprobs) Hash {
+	if len(ls) == 0 {
+		return Hash{}
+	}
+	d := newDigest("koinon/logprobs/1").u32(uint32(len(ls)))
+	for _, l := range ls {
+		d.u32(uint32(len(l)))
+		for _, p := range l {
+			d.u32(uint32(p.Token)).u32(uint32(p.Value))
+		}
+	}
+	return d.sum()
+}
+
+// HashEmbedding commits to an encoded vector.
+func HashEmbedding(vector Bytes) Hash {
+	return newDigest("koinon/embedding/1").text(string(vector)).sum()
+}
+
 // Digest commits to the sampler.
 func (s Sampler) Digest() Hash {
 	d := newDigest("koinon/sampler/1").u32(s.Temperature).u32(s.TopK).u32(s.TopP).u32(s.MinP).u32(s.MaxTokens)
@@ -103,7 +124,7 @@ func (r *Request) Digest() Hash {
 	} else {
 		d.u32(0).hash(Hash{})
 	}
-	return d.sum()
+	return d.text(string(r.Pooling)).sum()
 }
 
 // Digest is what the provider signs with each chunk, on the given chain.
@@ -114,7 +135,7 @@ func (p *Progress) Digest(chainID uint64) Hash {
 // Digest is what the provider signs, and the receipt's id.
 func (r *Receipt) Digest() ReceiptID {
 	return newDigest("koinon/receipt/1").u64(r.ChainID).u32(r.Semantics).hash(r.Model).hash(r.Request).hash(r.RequestHash).
-		address(r.Provider).hash(r.Channel).hash(r.InputHash).hash(r.OutputHash).hash(r.Sampler).hash(r.Seed).
+		address(r.Provider).hash(r.Channel).hash(r.InputHash).hash(r.OutputHash).hash(r.Logprobs).hash(r.Sampler).hash(r.Seed).
 		u32(r.Input).u32(r.Output).u32(r.Billed).text(string(r.Finish)).hash(r.BoundaryRoot).
 		amount(r.PriceIn).amount(r.PriceOut).u64(uint64(r.Issued)).u64(uint64(r.Expiry)).sum()
 }

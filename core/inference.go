@@ -70,6 +70,12 @@ type Logprob struct {
 	Value int32 `json:"logprob_micro"`
 }
 
+// TokenLogprobs are the log-probabilities at one output position: the drawn
+// token's, then those of the likeliest tokens as far as they were asked for,
+// the likeliest first, equal ones in rising order of ids. The drawn token is
+// among the latter too where it belongs there.
+type TokenLogprobs []Logprob
+
 // Pooling says how the final hidden states of an input become one embedding.
 type Pooling string
 
@@ -121,6 +127,9 @@ type Request struct {
 	Expiry      int64  `json:"expiry"`    // Unix seconds; refused afterwards
 	// Resume is the last chunk that the failed provider signed, or nil.
 	Resume *Progress `json:"resume,omitempty"`
+	// Pooling, when set, orders an embedding of Input instead of an answer: the
+	// sampler is then zero and nothing is resumed.
+	Pooling Pooling `json:"pooling,omitempty"`
 }
 
 // SignedRequest is a request with the voucher signer's signature.
@@ -148,6 +157,9 @@ type Progress struct {
 type Chunk struct {
 	Tokens   []Token  `json:"tokens"`
 	Progress Progress `json:"progress"`
+	// Logprobs has one element per token when the sampler asks for them. The
+	// receipt commits to them.
+	Logprobs []TokenLogprobs `json:"logprobs,omitempty"`
 	// Due is the cumulative amount of this request's output so far; the
 	// consumer's next voucher must cover it. The prompt is due at the end.
 	Due Amount `json:"due"`
@@ -175,7 +187,8 @@ type Receipt struct {
 	Provider     Address      `json:"provider"`
 	Channel      ChannelID    `json:"channel"`
 	InputHash    Hash         `json:"input_hash"`  // HashTokens(input)
-	OutputHash   Hash         `json:"output_hash"` // HashTokens(output)
+	OutputHash   Hash         `json:"output_hash"` // HashTokens(output), or HashEmbedding
+	Logprobs     Hash         `json:"logprobs"`    // HashLogprobs, zero when none were asked for
 	Sampler      Hash         `json:"sampler"`     // Sampler.Digest
 	Seed         Hash         `json:"seed"`        // SHA-256 of the seed
 	Input        uint32       `json:"n_in"`
@@ -208,6 +221,10 @@ type Evidence struct {
 	VRF     Bytes         `json:"vrf"`     // proof, empty with a UserSeed
 	VRFKey  Bytes         `json:"vrf_key"` // the provider's ed25519 key
 	Output  []Token       `json:"output"`  // output token ids
+	// Logprobs has one element per output token when the sampler asks for them.
+	Logprobs []TokenLogprobs `json:"logprobs,omitempty"`
+	// Embedding is the vector that was ordered, as EncodeVector writes it.
+	Embedding Bytes `json:"embedding,omitempty"`
 	// Boundaries are the leaves under Receipt.BoundaryRoot, [token][layer] flat,
 	// where they were kept (they are derivable, and name the layer that differs).
 	Boundaries []Hash `json:"boundaries,omitempty"`

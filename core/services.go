@@ -31,6 +31,10 @@ type Engine interface {
 	// Replay re-executes an answer by one teacher-forced prefill of in.Input and
 	// output: what an audit does, and what it must equal.
 	Replay(ctx context.Context, in SequenceInput, output []Token) (Replayed, error)
+	// Embed returns one vector of unit length per input, each of which depends on
+	// its own input alone. Steps of sequences go on meanwhile. It fails with
+	// CodeInvalid where the model has no such pooling.
+	Embed(ctx context.Context, inputs [][]Token, p Pooling) ([][]float32, error)
 	Close() error
 }
 
@@ -45,6 +49,8 @@ type Replayed struct {
 	// Ended is the first output position after which the engine would have
 	// ended, or -1: an answer that runs past it is padded.
 	Ended int
+	// Logprobs[i] are those of output position i, when the sampler asks for them.
+	Logprobs []TokenLogprobs
 	// Boundaries are the leaves, [token][layer] flat.
 	Boundaries []Hash
 }
@@ -67,6 +73,9 @@ type SequenceInput struct {
 type Sequence interface {
 	// Output returns all tokens sampled so far; the slice only grows.
 	Output() []Token
+	// Logprobs returns one element per token of Output, when the sampler asks for
+	// them; the slice only grows.
+	Logprobs() []TokenLogprobs
 	// Finish is "" while the sequence runs.
 	Finish() FinishReason
 	// Cached is how many input tokens came from the prefix cache.
@@ -180,6 +189,8 @@ type Done struct {
 	Receipt    SignedReceipt `json:"receipt"`
 	Due        Amount        `json:"due"` // cumulative for this request, prompt included
 	Boundaries []Hash        `json:"boundaries,omitempty"`
+	// Embedding is the vector that was ordered, as EncodeVector writes it.
+	Embedding Bytes `json:"embedding,omitempty"`
 }
 
 func (*Accepted) event() {}

@@ -31,6 +31,31 @@ func (e *toy) NewSequence(core.SequenceInput) (core.Sequence, error) { panic("no
 func (e *toy) Step(context.Context, []core.Sequence) error           { panic("not used") }
 func (e *toy) Close() error                                          { return nil }
 
+// Embed is a unit vector of four equal numbers whose signs are a hash.
+func (e *toy) Embed(_ context.Context, inputs [][]core.Token, p core.Pooling) ([][]float32, error) {
+	e.replayed++
+	if p == core.PoolCLS {
+		return nil, core.Errorf(core.CodeInvalid, "this model has no first token to pool")
+	}
+	out := make([][]float32, len(inputs))
+	for i, in := range inputs {
+		h := core.HashTokens(in)
+		for j := range 4 {
+			out[i] = append(out[i], float32(int(h[j]&1))-0.5)
+		}
+	}
+	return out, nil
+}
+
+func (e *toy) logprobs(t core.Token, before []core.Token, n uint32) core.TokenLogprobs {
+	h := core.HashTokens(before)
+	l := core.TokenLogprobs{{Token: t, Value: -int32(h[0])}}
+	for i := int32(1); i < int32(n); i++ {
+		l = append(l, core.Logprob{Token: core.Token(i), Value: -int32(h[0]) - i})
+	}
+	return l
+}
+
 func (e *toy) draw(in core.SequenceInput, before []core.Token) core.Token {
 	h := core.HashTokens(before)
 	b := sha256.Sum256(append(append(in.Seed[:], h[:]...), e.model[:]...))
@@ -53,6 +78,9 @@ func (e *toy) Replay(_ context.Context, in core.SequenceInput, output []core.Tok
 	for i := range output {
 		t := e.draw(in, all)
 		out.Tokens = append(out.Tokens, t)
+		if n := in.Sampler.Logprobs; n > 0 {
+			out.Logprobs = append(out.Logprobs, e.logprobs(t, all, n))
+		}
 		reason := core.FinishReason("")
 		switch {
 		case t == 0:

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -39,6 +40,7 @@ type Engine struct {
 	mu      sync.Mutex
 	open    int
 	batches []int
+	embeds  []int
 	steps   map[core.Seed]int
 }
 
@@ -63,6 +65,9 @@ func (e *Engine) Open() int { e.mu.Lock(); defer e.mu.Unlock(); return e.open }
 
 // Batches returns the size of every step's batch.
 func (e *Engine) Batches() []int { e.mu.Lock(); defer e.mu.Unlock(); return slices.Clone(e.batches) }
+
+// Embeds returns the number of inputs of every call of Embed.
+func (e *Engine) Embeds() []int { e.mu.Lock(); defer e.mu.Unlock(); return slices.Clone(e.embeds) }
 
 // Steps returns how many steps the sequence with this seed took.
 func (e *Engine) Steps(s core.Seed) int { e.mu.Lock(); defer e.mu.Unlock(); return e.steps[s] }
@@ -104,14 +109,51 @@ func (e *Engine) Replay(context.Context, core.SequenceInput, []core.Token) (core
 	return core.Replayed{}, errors.New("computetest: Replay is not part of the double")
 }
 
+// Embed implements [core.Engine]: 8 numbers that are a hash of the input.
+func (e *Engine) Embed(_ context.Context, inputs [][]core.Token, p core.Pooling) ([][]float32, error) {
+	e.mu.Lock()
+	e.embeds = append(e.embeds, len(inputs))
+	e.mu.Unlock()
+	time.Sleep(e.StepTime)
+	out := make([][]float32, len(inputs))
+	for i, in := range inputs {
+		if slices.Contains(in, e.Poison) {
+			return nil, ErrNumber
+		}
+		h := core.HashTokens(in)
+		h = sha256.Sum256(append(h[:], p...))
+		sum := 0.0
+		for j := range 8 {
+			x := float64(int8(h[j])) + 0.5
+			out[i] = append(out[i], float32(x))
+			sum += float64(x * x)
+		}
+		for j := range out[i] {
+			out[i][j] = float32(float64(out[i][j]) / math.Sqrt(sum))
+		}
+	}
+	return out, nil
+}
+
 type sequence struct {
 	e       *Engine
 	in      core.SequenceInput
 	tokens  []core.Token
 	fed     int
 	out     []core.Token
+	probs   []core.TokenLogprobs
 	finish  core.FinishReason
 	release bool
+}
+
+// Logprobs are those of token t after tokens: invented, but always the same.
+func (e *Engine) Logprobs(t core.Token, tokens []core.Token, n uint32) core.TokenLogprobs {
+	h := core.HashTokens(tokens)
+	l := core.TokenLogprobs{{Token: t, Value: -int32(h[0])}}
+	for i := int32(1); i < int32(n); i++ {
+		l = append(l, core.Logprob{Token: core.Token(i), Value: -int32(h[0]) * i})
+	}
+	return l
 }
 
 // Next is the token that follows tokens at output position p.
@@ -142,6 +184,9 @@ func (q *sequence) advance() error {
 		}
 		t = core.Token(q.e.Model.Vocabulary)
 	}
+	if n := q.in.Sampler.Logprobs; n > 0 {
+		q.probs = append(q.probs, q.e.Logprobs(t, q.tokens, n))
+	}
 	q.tokens, q.out = append(q.tokens, t), append(q.out, t)
 	if q.in.Base+len(q.out) >= int(q.in.Sampler.MaxTokens) || len(q.tokens) >= q.e.Model.ContextLength {
 		q.finish = core.FinishLength
@@ -152,6 +197,8 @@ func (q *sequence) advance() error {
 func (q *sequence) Output() []core.Token      { return q.out }
 func (q *sequence) Finish() core.FinishReason { return q.finish }
 func (q *sequence) Cached() int               { return 0 }
+
+func (q *sequence) Logprobs() []core.TokenLogprobs { return q.probs }
 
 func (q *sequence) Boundaries() []core.Hash {
 	var leaves []core.Hash

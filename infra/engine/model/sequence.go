@@ -140,6 +140,9 @@ func (s *sequence) Output() []core.Token {
 	return s.tokens[len(s.in.Input):len(s.tokens):len(s.tokens)]
 }
 
+// Logprobs implements core.Sequence.
+func (s *sequence) Logprobs() []core.TokenLogprobs { return nil }
+
 // Finish implements core.Sequence.
 func (s *sequence) Finish() core.FinishReason { return s.finish }
 
