@@ -55,18 +55,27 @@ func (s KVShape) Load(k, v []float32, page KVPage, slot int) {
 	}
 }
 
-// Query is one row of an attention call: it sees the positions 0 to Position of
-// its sequence, whose pages are in order and hold at least that many.
+// Query is one row of an attention call: it sees the positions First to
+// Position of its sequence, whose pages are in order and hold at least that
+// many. Pages before First's are not read.
 type Query struct {
-	Pages    []KVPage
-	Position int
+	Pages           []KVPage
+	First, Position int
 }
+
+// base is the position from which the query's scores are kept: the beginning of
+// First's page.
+func (q *Query) base() int { return q.First / PageTokens * PageTokens }
+
+// Scoring is what becomes of the product of a query and a key: it is multiplied
+// by Scale and, where Cap is positive, capped as by [SoftCap].
+type Scoring struct{ Scale, Cap float32 }
 
 // Attention computes causal grouped-query attention for any mixture of
 // sequences and positions. Row i of q has heads*Dim elements from q[i*qStride]
 // (rotated), and its answer goes to dst[i*dstStride]. Query head j uses
 // key-value head j / (heads/shape.Heads). dst must not overlap q.
-func Attention(p *Pool, shape KVShape, heads int, dst []float32, dstStride int, q []float32, qStride int, queries []Query, scale float32) {
+func Attention(p *Pool, shape KVShape, heads int, dst []float32, dstStride int, q []float32, qStride int, queries []Query, scoring Scoring) {
 	if shape.Heads <= 0 || heads%shape.Heads != 0 {
 		panic(fmt.Sprintf("kernel: %d query heads share %d key-value heads", heads, shape.Heads))
 	}
@@ -79,9 +88,9 @@ func Attention(p *Pool, shape KVShape, heads int, dst []float32, dstStride int, 
 			row, rest := item%len(queries), item/len(queries)
 			h, part := rest/parts, rest%parts
 			first, end := part*group/parts, (part+1)*group/parts
-			*scratch = sized(*scratch, (end-first)*padded(queries[row].Position+1))
+			*scratch = sized(*scratch, (end-first)*padded(queries[row].Position+1-queries[row].base()))
 			at, width := (h*group+first)*shape.Dim, (end-first)*shape.Dim
-			shape.attend(dst[row*dstStride+at:][:width], q[row*qStride+at:][:width], h, end-first, queries[row], *scratch, scale)
+			shape.attend(dst[row*dstStride+at:][:width], q[row*qStride+at:][:width], h, end-first, queries[row], *scratch, scoring)
 		}
 	})
 }
@@ -103,13 +112,15 @@ var scoreBuffers = sync.Pool{New: func() any { return new([]float32) }}
 func padded(n int) int { return (n + 7) / 8 * 8 }
 
 // attend answers the query heads of one key-value head.
-func (s KVShape) attend(dst, q []float32, h, group int, query Query, buf []float32, scale float32) {
-	n := query.Position + 1
+func (s KVShape) attend(dst, q []float32, h, group int, query Query, buf []float32, scoring Scoring) {
+	base := query.base()
+	pages := query.Pages[base/PageTokens:]
+	n := query.Position + 1 - base
 	ld := padded(n)
 	pageHead := h * PageTokens * s.Dim
 	for first := 0; first < n; first += PageTokens {
 		panels := (min(n-first, PageTokens) + 7) / 8
-		scores(buf[first:], ld, q, group, s.Dim, query.Pages[first/PageTokens].K[pageHead:], panels, scale)
+		scores(buf[first:], ld, q, group, s.Dim, pages[first/PageTokens].K[pageHead:], panels, scoring.Scale)
 	}
 	var sums [64]float32
 	total := sums[:]
@@ -118,16 +129,25 @@ func (s KVShape) attend(dst, q []float32, h, group int, query Query, buf []float
 	}
 	for g := range group {
 		row := buf[g*ld : (g+1)*ld]
-		for i := n; i < ld; i++ {
-			row[i] = inf
+		if scoring.Cap > 0 {
+			softCap(row, scoring.Cap)
 		}
+		hide(row[:query.First-base])
+		hide(row[n:])
 		total[g] = softmax(row)
 	}
 	clear(dst)
 	for first := 0; first < n; first += PageTokens {
-		mix(dst, buf[first:], ld, group, s.Dim, query.Pages[first/PageTokens].V[pageHead:], min(n-first, PageTokens))
+		mix(dst, buf[first:], ld, group, s.Dim, pages[first/PageTokens].V[pageHead:], min(n-first, PageTokens))
 	}
 	for g := range group {
 		scaleInto(dst[g*s.Dim:(g+1)*s.Dim], 1/total[g])
+	}
+}
+
+// hide gives keys a score that does not count.
+func hide(scores []float32) {
+	for i := range scores {
+		scores[i] = inf
 	}
 }

@@ -26,7 +26,7 @@ func randomPages(r *rand.Rand, shape KVShape, n int) []KVPage {
 }
 
 // attentionSpec answers one row by package spec.
-func attentionSpec(shape KVShape, heads int, q []float32, query Query, scale float32) []float32 {
+func attentionSpec(shape KVShape, heads int, q []float32, query Query, scoring Scoring) []float32 {
 	n := query.Position + 1
 	width := shape.Heads * shape.Dim
 	k, v := make([]float32, n*width), make([]float32, n*width)
@@ -41,7 +41,7 @@ func attentionSpec(shape KVShape, heads int, q []float32, query Query, scale flo
 			copy(keys[t*shape.Dim:(t+1)*shape.Dim], k[t*width+h*shape.Dim:])
 			copy(values[t*shape.Dim:(t+1)*shape.Dim], v[t*width+h*shape.Dim:])
 		}
-		spec.Attention(dst[j*shape.Dim:(j+1)*shape.Dim], q[j*shape.Dim:(j+1)*shape.Dim], keys, values, scores, scale)
+		spec.AttentionWindow(dst[j*shape.Dim:(j+1)*shape.Dim], q[j*shape.Dim:(j+1)*shape.Dim], keys, values, scores, query.First, scoring.Scale, scoring.Cap)
 	}
 	return dst
 }
@@ -56,7 +56,8 @@ func TestAttentionEqualsSpec(t *testing.T) {
 	} {
 		shape := KVShape{Heads: c.kv, Dim: c.dim}
 		long, short := randomPages(r, shape, 200), randomPages(r, shape, 9)
-		queries := []Query{{long, 0}, {long, 6}, {long, 7}, {long, 8}, {long, 63}, {long, 64}, {short, 8}, {long, 127}, {long, 199}, {short, 3}}
+		queries := []Query{{long, 0, 0}, {long, 0, 6}, {long, 0, 7}, {long, 0, 8}, {long, 0, 63}, {long, 0, 64}, {short, 0, 8}, {long, 0, 127}, {long, 0, 199}, {short, 0, 3},
+			{long, 1, 1}, {long, 3, 70}, {long, 64, 64}, {long, 63, 199}, {long, 130, 180}, {long, 197, 199}, {short, 5, 8}}
 		width := c.heads * c.dim
 		stride := width + 3
 		q, dst := make([]float32, len(queries)*stride), make([]float32, len(queries)*stride)
@@ -66,11 +67,12 @@ func TestAttentionEqualsSpec(t *testing.T) {
 				q[i] = math.Float32frombits(r.Uint32N(1 << 23))
 			}
 		}
-		scale := spec.AttentionScale(c.dim)
-		Attention(pool, shape, c.heads, dst, stride, q, stride, queries, scale)
-		for i, query := range queries {
-			what := fmt.Sprintf("%d heads, %d key-value heads of %d, position %d", c.heads, c.kv, c.dim, query.Position)
-			same(t, what, dst[i*stride:i*stride+width], attentionSpec(shape, c.heads, q[i*stride:i*stride+width], query, scale))
+		for _, scoring := range []Scoring{{Scale: spec.AttentionScale(c.dim)}, {Scale: 0.3, Cap: 5}} {
+			Attention(pool, shape, c.heads, dst, stride, q, stride, queries, scoring)
+			for i, query := range queries {
+				what := fmt.Sprintf("%d heads, %d key-value heads of %d, positions %d to %d, %+v", c.heads, c.kv, c.dim, query.First, query.Position, scoring)
+				same(t, what, dst[i*stride:i*stride+width], attentionSpec(shape, c.heads, q[i*stride:i*stride+width], query, scoring))
+			}
 		}
 	}
 }
@@ -87,11 +89,11 @@ func TestAttentionOccupiesThreads(t *testing.T) {
 			q[i] = min(max(q[i], -10), 10)
 		}
 		dst, alone := make([]float32, len(q)), make([]float32, len(q))
-		query := []Query{{pages, 69}}
-		Attention(pool, shape, heads, dst, 0, q, 0, query, 0.25)
-		Attention(nil, shape, heads, alone, 0, q, 0, query, 0.25)
+		query := []Query{{pages, 0, 69}}
+		Attention(pool, shape, heads, dst, 0, q, 0, query, Scoring{Scale: 0.25})
+		Attention(nil, shape, heads, alone, 0, q, 0, query, Scoring{Scale: 0.25})
 		same(t, fmt.Sprintf("%d heads on many threads", heads), dst, alone)
-		same(t, fmt.Sprintf("%d heads", heads), alone, attentionSpec(shape, heads, q, query[0], 0.25))
+		same(t, fmt.Sprintf("%d heads", heads), alone, attentionSpec(shape, heads, q, query[0], Scoring{Scale: 0.25}))
 	}
 }
 
@@ -114,7 +116,7 @@ func TestAttentionMarksInvalid(t *testing.T) {
 				shape.Store(pages[0], 5, make([]float32, 16), v)
 			}
 			dst := make([]float32, 32)
-			Attention(nil, shape, 2, dst, 32, q, 32, []Query{{pages, 19}}, 0.25)
+			Attention(nil, shape, 2, dst, 32, q, 32, []Query{{pages, 0, 19}}, Scoring{Scale: 0.25})
 			if Finite(dst) {
 				t.Errorf("%v in a %s: the answer is finite: %v", bad, where, dst)
 			}

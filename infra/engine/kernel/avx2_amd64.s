@@ -199,7 +199,79 @@ DATA constants<>+720(SB)/4, $0x00000002
 DATA constants<>+724(SB)/4, $0x00000006
 DATA constants<>+728(SB)/4, $0x00000003
 DATA constants<>+732(SB)/4, $0x00000007
-GLOBL constants<>(SB), RODATA|NOPTR, $736
+DATA constants<>+736(SB)/4, $0x40000000
+DATA constants<>+740(SB)/4, $0x40000000
+DATA constants<>+744(SB)/4, $0x40000000
+DATA constants<>+748(SB)/4, $0x40000000
+DATA constants<>+752(SB)/4, $0x40000000
+DATA constants<>+756(SB)/4, $0x40000000
+DATA constants<>+760(SB)/4, $0x40000000
+DATA constants<>+764(SB)/4, $0x40000000
+DATA constants<>+768(SB)/4, $0x3d922279
+DATA constants<>+772(SB)/4, $0x3d922279
+DATA constants<>+776(SB)/4, $0x3d922279
+DATA constants<>+780(SB)/4, $0x3d922279
+DATA constants<>+784(SB)/4, $0x3d922279
+DATA constants<>+788(SB)/4, $0x3d922279
+DATA constants<>+792(SB)/4, $0x3d922279
+DATA constants<>+796(SB)/4, $0x3d922279
+DATA constants<>+800(SB)/4, $0x3fcc422a
+DATA constants<>+804(SB)/4, $0x3fcc422a
+DATA constants<>+808(SB)/4, $0x3fcc422a
+DATA constants<>+812(SB)/4, $0x3fcc422a
+DATA constants<>+816(SB)/4, $0x3fcc422a
+DATA constants<>+820(SB)/4, $0x3fcc422a
+DATA constants<>+824(SB)/4, $0x3fcc422a
+DATA constants<>+828(SB)/4, $0x3fcc422a
+DATA constants<>+832(SB)/4, $0x3f200000
+DATA constants<>+836(SB)/4, $0x3f200000
+DATA constants<>+840(SB)/4, $0x3f200000
+DATA constants<>+844(SB)/4, $0x3f200000
+DATA constants<>+848(SB)/4, $0x3f200000
+DATA constants<>+852(SB)/4, $0x3f200000
+DATA constants<>+856(SB)/4, $0x3f200000
+DATA constants<>+860(SB)/4, $0x3f200000
+DATA constants<>+864(SB)/4, $0xbbbaf0ea
+DATA constants<>+868(SB)/4, $0xbbbaf0ea
+DATA constants<>+872(SB)/4, $0xbbbaf0ea
+DATA constants<>+876(SB)/4, $0xbbbaf0ea
+DATA constants<>+880(SB)/4, $0xbbbaf0ea
+DATA constants<>+884(SB)/4, $0xbbbaf0ea
+DATA constants<>+888(SB)/4, $0xbbbaf0ea
+DATA constants<>+892(SB)/4, $0xbbbaf0ea
+DATA constants<>+896(SB)/4, $0x3ca9134e
+DATA constants<>+900(SB)/4, $0x3ca9134e
+DATA constants<>+904(SB)/4, $0x3ca9134e
+DATA constants<>+908(SB)/4, $0x3ca9134e
+DATA constants<>+912(SB)/4, $0x3ca9134e
+DATA constants<>+916(SB)/4, $0x3ca9134e
+DATA constants<>+920(SB)/4, $0x3ca9134e
+DATA constants<>+924(SB)/4, $0x3ca9134e
+DATA constants<>+928(SB)/4, $0xbd5c1e2d
+DATA constants<>+932(SB)/4, $0xbd5c1e2d
+DATA constants<>+936(SB)/4, $0xbd5c1e2d
+DATA constants<>+940(SB)/4, $0xbd5c1e2d
+DATA constants<>+944(SB)/4, $0xbd5c1e2d
+DATA constants<>+948(SB)/4, $0xbd5c1e2d
+DATA constants<>+952(SB)/4, $0xbd5c1e2d
+DATA constants<>+956(SB)/4, $0xbd5c1e2d
+DATA constants<>+960(SB)/4, $0x3e088393
+DATA constants<>+964(SB)/4, $0x3e088393
+DATA constants<>+968(SB)/4, $0x3e088393
+DATA constants<>+972(SB)/4, $0x3e088393
+DATA constants<>+976(SB)/4, $0x3e088393
+DATA constants<>+980(SB)/4, $0x3e088393
+DATA constants<>+984(SB)/4, $0x3e088393
+DATA constants<>+988(SB)/4, $0x3e088393
+DATA constants<>+992(SB)/4, $0xbeaaaa99
+DATA constants<>+996(SB)/4, $0xbeaaaa99
+DATA constants<>+1000(SB)/4, $0xbeaaaa99
+DATA constants<>+1004(SB)/4, $0xbeaaaa99
+DATA constants<>+1008(SB)/4, $0xbeaaaa99
+DATA constants<>+1012(SB)/4, $0xbeaaaa99
+DATA constants<>+1016(SB)/4, $0xbeaaaa99
+DATA constants<>+1020(SB)/4, $0xbeaaaa99
+GLOBL constants<>(SB), RODATA|NOPTR, $1024
 
 // func vectorQ8(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
@@ -2189,6 +2261,133 @@ siluMul8_loop:
 	ADDQ      $0x20, CX
 	DECQ      DX
 	JNZ       siluMul8_loop
+	VZEROUPPER
+	RET
+
+// func geluMul8(gate *float32, up *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·geluMul8(SB), NOSPLIT, $0-24
+	MOVQ gate+0(FP), AX
+	MOVQ up+8(FP), CX
+	MOVQ n+16(FP), DX
+	SHRQ $0x03, DX
+
+geluMul8_loop:
+	VMOVUPS   (AX), Y0
+	VMULPS    Y0, Y0, Y1
+	VMULPS    constants<>+768(SB), Y1, Y1
+	VADDPS    constants<>+800(SB), Y1, Y1
+	VMULPS    Y1, Y0, Y1
+	VXORPS    constants<>+480(SB), Y1, Y1
+	VCMPPS    $0x0d, constants<>+0(SB), Y1, Y2
+	VMAXPS    constants<>+0(SB), Y1, Y1
+	VMINPS    constants<>+32(SB), Y1, Y1
+	VMULPS    constants<>+64(SB), Y1, Y3
+	VADDPS    constants<>+96(SB), Y3, Y3
+	VSUBPS    constants<>+96(SB), Y3, Y3
+	VMULPS    constants<>+128(SB), Y3, Y4
+	VSUBPS    Y4, Y1, Y1
+	VMULPS    constants<>+160(SB), Y3, Y4
+	VSUBPS    Y4, Y1, Y1
+	VMOVUPS   constants<>+192(SB), Y5
+	VMULPS    Y1, Y5, Y5
+	VADDPS    constants<>+224(SB), Y5, Y5
+	VMULPS    Y1, Y5, Y5
+	VADDPS    constants<>+256(SB), Y5, Y5
+	VMULPS    Y1, Y5, Y5
+	VADDPS    constants<>+288(SB), Y5, Y5
+	VMULPS    Y1, Y5, Y5
+	VADDPS    constants<>+320(SB), Y5, Y5
+	VMULPS    Y1, Y5, Y5
+	VADDPS    constants<>+352(SB), Y5, Y5
+	VMULPS    Y1, Y1, Y4
+	VMULPS    Y4, Y5, Y5
+	VADDPS    Y1, Y5, Y5
+	VADDPS    constants<>+384(SB), Y5, Y5
+	VCVTPS2DQ Y3, Y3
+	VPSLLD    $0x17, Y3, Y3
+	VPADDD    Y3, Y5, Y5
+	VANDPS    Y2, Y5, Y5
+	VADDPS    constants<>+384(SB), Y5, Y5
+	VDIVPS    Y5, Y0, Y0
+	VMULPS    (CX), Y0, Y0
+	VMOVUPS   Y0, (AX)
+	ADDQ      $0x20, AX
+	ADDQ      $0x20, CX
+	DECQ      DX
+	JNZ       geluMul8_loop
+	VZEROUPPER
+	RET
+
+// func softCap8(x *float32, n int, cap float32)
+// Requires: AVX, AVX2
+TEXT ·softCap8(SB), NOSPLIT, $0-20
+	MOVQ         x+0(FP), AX
+	VBROADCASTSS cap+16(FP), Y0
+	MOVQ         n+8(FP), CX
+	SHRQ         $0x03, CX
+
+softCap8_loop:
+	VMOVUPS   (AX), Y1
+	VDIVPS    Y0, Y1, Y1
+	VANDPS    constants<>+448(SB), Y1, Y2
+	VADDPS    Y2, Y2, Y3
+	VCMPPS    $0x0d, constants<>+0(SB), Y3, Y4
+	VMAXPS    constants<>+0(SB), Y3, Y3
+	VMINPS    constants<>+32(SB), Y3, Y3
+	VMULPS    constants<>+64(SB), Y3, Y5
+	VADDPS    constants<>+96(SB), Y5, Y5
+	VSUBPS    constants<>+96(SB), Y5, Y5
+	VMULPS    constants<>+128(SB), Y5, Y6
+	VSUBPS    Y6, Y3, Y3
+	VMULPS    constants<>+160(SB), Y5, Y6
+	VSUBPS    Y6, Y3, Y3
+	VMOVUPS   constants<>+192(SB), Y7
+	VMULPS    Y3, Y7, Y7
+	VADDPS    constants<>+224(SB), Y7, Y7
+	VMULPS    Y3, Y7, Y7
+	VADDPS    constants<>+256(SB), Y7, Y7
+	VMULPS    Y3, Y7, Y7
+	VADDPS    constants<>+288(SB), Y7, Y7
+	VMULPS    Y3, Y7, Y7
+	VADDPS    constants<>+320(SB), Y7, Y7
+	VMULPS    Y3, Y7, Y7
+	VADDPS    constants<>+352(SB), Y7, Y7
+	VMULPS    Y3, Y3, Y6
+	VMULPS    Y6, Y7, Y7
+	VADDPS    Y3, Y7, Y7
+	VADDPS    constants<>+384(SB), Y7, Y7
+	VCVTPS2DQ Y5, Y5
+	VPSLLD    $0x17, Y5, Y5
+	VPADDD    Y5, Y7, Y7
+	VANDPS    Y4, Y7, Y7
+	VADDPS    constants<>+384(SB), Y7, Y7
+	VMOVUPS   constants<>+736(SB), Y3
+	VDIVPS    Y7, Y3, Y7
+	VMOVUPS   constants<>+384(SB), Y3
+	VSUBPS    Y7, Y3, Y7
+	VMULPS    Y2, Y2, Y3
+	VMOVUPS   constants<>+864(SB), Y4
+	VMULPS    Y3, Y4, Y4
+	VADDPS    constants<>+896(SB), Y4, Y4
+	VMULPS    Y3, Y4, Y4
+	VADDPS    constants<>+928(SB), Y4, Y4
+	VMULPS    Y3, Y4, Y4
+	VADDPS    constants<>+960(SB), Y4, Y4
+	VMULPS    Y3, Y4, Y4
+	VADDPS    constants<>+992(SB), Y4, Y4
+	VMULPS    Y3, Y4, Y4
+	VMULPS    Y2, Y4, Y4
+	VADDPS    Y2, Y4, Y4
+	VCMPPS    $0x0d, constants<>+832(SB), Y2, Y2
+	VBLENDVPS Y2, Y7, Y4, Y4
+	VANDPS    constants<>+480(SB), Y1, Y3
+	VORPS     Y3, Y4, Y4
+	VMULPS    Y0, Y4, Y4
+	VMOVUPS   Y4, (AX)
+	ADDQ      $0x20, AX
+	DECQ      CX
+	JNZ       softCap8_loop
 	VZEROUPPER
 	RET
 

@@ -91,7 +91,7 @@ func BenchmarkAttention(b *testing.B) {
 		b.Run(fmt.Sprintf("heads=%d/kv=%d/dim=%d", c.heads, c.kv, c.dim), func(b *testing.B) {
 			queries := []Query{{Pages: pages, Position: n - 1}}
 			for b.Loop() {
-				Attention(nil, shape, c.heads, dst, len(dst), q, len(q), queries, spec.AttentionScale(c.dim))
+				Attention(nil, shape, c.heads, dst, len(dst), q, len(q), queries, Scoring{Scale: spec.AttentionScale(c.dim)})
 			}
 			operations := 4 * float64(c.heads*c.dim*n) * float64(b.N)
 			b.ReportMetric(operations/b.Elapsed().Seconds()*1e-9, "GFLOP/s")
@@ -119,6 +119,8 @@ func BenchmarkVector(b *testing.B) {
 	measure("exp", func() { Exp(x) })
 	measure("exp/portable", func() { expPortable(x) })
 	measure("silu", func() { SiLUMul(x, y) })
+	measure("gelu", func() { GELUMul(x, y) })
+	measure("soft cap", func() { SoftCap(x, 30) })
 	measure("rmsnorm", func() { RMSNorm(z, x, y, 1e-6) })
 	measure("softmax", func() { Softmax(x) })
 	measure("add", func() { AddInto(z, y) })

@@ -32,6 +32,10 @@ func addInto(dst, x []float32) { spec.Add(dst, x) }
 
 func siluMul(gate, up []float32) { spec.SiLUMul(gate, up) }
 
+func geluMul(gate, up []float32) { spec.GELUMul(gate, up) }
+
+func softCap(x []float32, cap float32) { spec.SoftCap(x, cap) }
+
 func expInto(x []float32) { expPortable(x) }
 
 func scaleInto(x []float32, factor float32) { scalePortable(x, factor) }

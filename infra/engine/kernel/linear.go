@@ -49,10 +49,14 @@ func Linears(p *Pool, a *Activations, products ...Product) {
 	})
 }
 
+// Activation sets gate[i] = f(gate[i]) * up[i] for the nonlinearity f of a gated
+// feed-forward layer: [SiLUMul] or [GELUMul].
+type Activation func(gate, up []float32)
+
 // GatedLinear computes the first half of a gated feed-forward layer: row t of
-// hidden, starting at hidden[t*stride], becomes SiLU(gate x) * (up x), and dst
+// hidden, starting at hidden[t*stride], becomes f(gate x) * (up x), and dst
 // the quantised hidden. up's product needs scratch, shaped like hidden.
-func GatedLinear(p *Pool, dst *Activations, hidden, scratch []float32, stride int, gate, up *Matrix, a *Activations) {
+func GatedLinear(p *Pool, f Activation, dst *Activations, hidden, scratch []float32, stride int, gate, up *Matrix, a *Activations) {
 	if gate.Rows != up.Rows {
 		panic("kernel: gate and up differ in rows")
 	}
@@ -72,7 +76,7 @@ func GatedLinear(p *Pool, dst *Activations, hidden, scratch []float32, stride in
 		u.run(a, lo, hi)
 		c0, c1 := lo*panelRows, min(hi*panelRows, rows)
 		for t := range tokens {
-			SiLUMul(hidden[t*stride+c0:t*stride+c1], scratch[t*stride+c0:t*stride+c1])
+			f(hidden[t*stride+c0:t*stride+c1], scratch[t*stride+c0:t*stride+c1])
 			if dst.blocks > 0 {
 				dst.setBlocks(t, c0/spec.Block, c1/spec.Block)
 			}

@@ -12,12 +12,12 @@ type RoPE struct {
 
 // NewRoPE builds the table for positions 0 to n-1, on the pool.
 func NewRoPE(p *Pool, parameters spec.RoPE, n int) *RoPE {
-	frequencies := parameters.Frequencies()
+	frequencies, gain := parameters.Frequencies(), parameters.Gain()
 	half := len(frequencies)
 	r := &RoPE{style: parameters.Style, half: half, cos: make([]float32, n*half), sin: make([]float32, n*half)}
 	p.Run(n, 64, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
-			spec.RoPERow(r.cos[t*half:(t+1)*half], r.sin[t*half:(t+1)*half], frequencies, t)
+			spec.RoPERowGain(r.cos[t*half:(t+1)*half], r.sin[t*half:(t+1)*half], frequencies, gain, t)
 		}
 	})
 	return r

@@ -20,6 +20,21 @@ func SiLUMul(gate, up []float32) {
 	siluMul(gate, up)
 }
 
+// GELUMul sets gate[i] = GELU(gate[i]) * up[i]. Equal lengths. See spec.GELUMul.
+func GELUMul(gate, up []float32) {
+	sameLength(gate, up)
+	geluMul(gate, up)
+}
+
+// SoftCap replaces every x[i] by cap * tanh(x[i]/cap). See spec.SoftCap.
+func SoftCap(x []float32, cap float32) { softCap(x, cap) }
+
+// MixExpert sets dst[i] += weight * answer[i]. Equal lengths. See spec.MixExpert.
+func MixExpert(dst, answer []float32, weight float32) {
+	sameLength(dst, answer)
+	mix(dst, []float32{weight}, 1, 1, len(dst), answer, 1)
+}
+
 // Exp replaces every element of x by its exponential. See spec.Exp.
 func Exp(x []float32) { expInto(x) }
 

@@ -69,6 +69,9 @@ func TestVectorsEqualSpec(t *testing.T) {
 			}
 			pair("add", AddInto, spec.Add)
 			pair("silu", SiLUMul, spec.SiLUMul)
+			pair("gelu", GELUMul, spec.GELUMul)
+			pair("soft cap", func(a, _ []float32) { SoftCap(a, 30) }, func(a, _ []float32) { spec.SoftCap(a, 30) })
+			pair("expert", func(a, b []float32) { MixExpert(a, b, 0.3) }, func(a, b []float32) { spec.MixExpert(a, b, 0.3) })
 			pair("scale", func(a, _ []float32) { Scale(a, 1.7) }, func(a, _ []float32) { scalePortable(a, 1.7) })
 			pair("norm", func(a, b []float32) { RMSNorm(a, numbers, b, 1e-5) }, func(a, b []float32) { spec.RMSNorm(a, numbers, b, 1e-5) })
 			pair("norm of extremes", func(a, b []float32) { RMSNorm(a, a, b, 1e-5) }, func(a, b []float32) { spec.RMSNorm(a, a, b, 1e-5) })

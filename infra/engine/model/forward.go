@@ -130,7 +130,7 @@ func (m *Model) attention(l int) {
 		w.queries[i] = kernel.Query{Pages: pages, Position: r.position}
 		m.bound(r, l, at(w.x, i, c.width), k, v)
 	})
-	kernel.Attention(m.pool, m.shape, c.heads, w.mixed, q, w.qkv, stride, w.queries, m.scale)
+	kernel.Attention(m.pool, m.shape, c.heads, w.mixed, q, w.qkv, stride, w.queries, kernel.Scoring{Scale: m.scale})
 	w.answer.Reset(w.mixed, q, n, q)
 	if quantizes(q) {
 		m.pool.Run(n, m.share(n, q), w.answer.Set)
@@ -142,7 +142,7 @@ func (m *Model) attention(l int) {
 func (m *Model) feedForward(l int) {
 	w, c, layer := &m.work, m.config, &m.weights.layers[l]
 	m.addAndNorm(true, layer.feedNorm)
-	kernel.GatedLinear(m.pool, &w.inner, w.hidden, w.scratch, c.hidden, layer.gate, layer.up, &w.input)
+	kernel.GatedLinear(m.pool, kernel.SiLUMul, &w.inner, w.hidden, w.scratch, c.hidden, layer.gate, layer.up, &w.input)
 	kernel.Linear(m.pool, w.delta, c.width, layer.down, &w.inner)
 }
 

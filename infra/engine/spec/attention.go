@@ -42,12 +42,35 @@ func AttentionFinish(acc []float32, sum float32) {
 // len(q) (the causal mask is the choice of n), scores is scratch of length n.
 // dst must not overlap q.
 func Attention(dst, q, keys, values, scores []float32, scale float32) {
+	AttentionWindow(dst, q, keys, values, scores, 0, scale, 0)
+}
+
+// AttentionWindow is Attention in a sliding window: positions before first are
+// not seen, which is to say that their exponentials are +0. (So the lane of a
+// position in the softmax's sum does not depend on where the window begins.)
+// With a positive cap every scaled score goes through [SoftCap].
+func AttentionWindow(dst, q, keys, values, scores []float32, first int, scale, cap float32) {
 	d := len(q)
-	for p := range scores {
+	for p := first; p < len(scores); p++ {
 		scores[p] = AttentionScore(q, keys[p*d:p*d+d], scale)
+	}
+	if cap > 0 {
+		SoftCap(scores[first:], cap)
+	}
+	for p := range first {
+		scores[p] = MaxStart()
 	}
 	sum := Softmax(scores)
 	clear(dst)
-	AttentionMixStep(dst, scores, values, d)
+	AttentionMixStep(dst, scores[first:], values[first*d:], d)
 	AttentionFinish(dst, sum)
+}
+
+// WindowStart is the first position that a query sees in a window of that many
+// positions, its own included; 0 stands for no window.
+func WindowStart(position, window int) int {
+	if window == 0 || position < window {
+		return 0
+	}
+	return position - window + 1
 }

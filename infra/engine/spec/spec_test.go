@@ -171,6 +171,109 @@ func TestSiLUAndNormEdges(t *testing.T) {
 	same(t, "norm", y, []float32{float32(3 * (1 / Sqrt(12.5))), float32(float32(4*(1/Sqrt(12.5))) * 2)})
 }
 
+func TestGELU(t *testing.T) {
+	for x := -12.0; x <= 12; x += 0.0037 {
+		v := float64(float32(x))
+		want := 0.5 * v * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
+		if got := float64(GELU(float32(x))); math.Abs(got-want) > 1e-6*math.Abs(want)+1e-7 {
+			t.Fatalf("GELU(%v) = %v, want %v", x, got, want)
+		}
+	}
+	if got := GELU(1e30); got != 1e30 {
+		t.Errorf("GELU(1e30) = %v", got)
+	}
+	if got := GELU(-1e30); got > 0 || got < -1e-7 {
+		t.Errorf("GELU(-1e30) = %v", got)
+	}
+	if got := GELU(nan); got == got {
+		t.Errorf("GELU(NaN) = %v", got)
+	}
+}
+
+func TestTanh(t *testing.T) {
+	for _, c := range []struct{ x, want float32 }{{0, 0}, {negZero, negZero}, {inf, 1}, {-inf, -1}, {nan, nan}, {50, 1}, {-1e38, -1}} {
+		same(t, "Tanh", []float32{Tanh(c.x)}, []float32{c.want})
+	}
+	worst := 0.0
+	for x := float32(1e-6); x < 9; x *= 1.00013 {
+		worst = max(worst, ulps(Tanh(x), math.Tanh(float64(x))))
+		if Tanh(-x) != -Tanh(x) {
+			t.Fatalf("Tanh(%v) is not odd", x)
+		}
+	}
+	if worst > 2 {
+		t.Errorf("an error of %.3f units in the last place", worst)
+	}
+	x := []float32{1e30, -75, 0.01, nan}
+	SoftCap(x, 50)
+	same(t, "cap", x, []float32{50, float32(Tanh(-1.5) * 50), float32(Tanh(float32(float32(0.01)/50)) * 50), nan})
+}
+
+func TestRoute(t *testing.T) {
+	chosen, weights := make([]int, 3), make([]float32, 3)
+	Route(chosen, weights, []float32{1, 3, 2, 2, 2}, true, 1)
+	if !slices.Equal(chosen, []int{1, 2, 3}) {
+		t.Errorf("of equals the lowest number wins: chosen are %v", chosen)
+	}
+	if sum := weights[0] + weights[1] + weights[2]; math.Abs(float64(sum)-1) > 1e-6 || weights[1] != weights[2] {
+		t.Errorf("weights %v", weights)
+	}
+	all := make([]float32, 2)
+	Route([]int{0, 0}, all, []float32{0, 0, 0, 0}, false, 3)
+	same(t, "not normalised, scaled", all, []float32{0.75, 0.75})
+	for _, bad := range []float32{nan, inf, -inf} {
+		Route(chosen, weights, []float32{1, bad, 2, 3, 4}, true, 1)
+		if Finite(weights[:1]) || Finite(weights[1:2]) || Finite(weights[2:]) {
+			t.Errorf("%v among the logits: weights %v", bad, weights)
+		}
+	}
+	Route(chosen, weights, []float32{nan, nan, nan}, true, 1)
+	if !slices.Equal(chosen, []int{0, 1, 2}) {
+		t.Errorf("chosen among NaN: %v", chosen)
+	}
+	y := []float32{1, 2}
+	MixExpert(y, []float32{3, 4}, 0.5)
+	same(t, "mix", y, []float32{2.5, 4})
+}
+
+func TestWindowHidesPositions(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	q, keys, values := normal(r, 16), normal(r, 16*20), normal(r, 16*20)
+	dst, want := make([]float32, 16), make([]float32, 16)
+	AttentionWindow(dst, q, keys, values, make([]float32, 20), 8, 0.25, 0)
+	Attention(want, q, keys[8*16:], values[8*16:], make([]float32, 12), 0.25)
+	same(t, "window at a multiple of 8", dst, want)
+	for _, c := range []struct{ position, window, want int }{{5, 0, 0}, {5, 6, 0}, {5, 5, 1}, {5, 1, 5}, {0, 1, 0}} {
+		if got := WindowStart(c.position, c.window); got != c.want {
+			t.Errorf("at %d a window of %d starts at %d, want %d", c.position, c.window, got, c.want)
+		}
+	}
+}
+
+func TestYaRN(t *testing.T) {
+	p := RoPE{Dim: 64, Base: 10000, YaRN: YaRN{Factor: 8, Context: 2048, BetaFast: 32, BetaSlow: 1}}
+	plain, got := RoPE{Dim: 64, Base: 10000}.Frequencies(), p.Frequencies()
+	turn := func(b float64) float64 { return 64 * math.Log(2048/(b*2*math.Pi)) / (2 * math.Log(10000)) }
+	low, high := math.Floor(turn(32)), math.Ceil(turn(1))
+	for i := range got {
+		ramp := min(1, max(0, (float64(i)-low)/(high-low)))
+		if want := plain[i]/8*ramp + plain[i]*(1-ramp); math.Abs(got[i]/want-1) > 1e-12 {
+			t.Errorf("pair %d: %v, want %v", i, got[i], want)
+		}
+	}
+	if got[0] != plain[0] || math.Abs(got[31]*8/plain[31]-1) > 1e-12 {
+		t.Error("the fastest pair must stay and the slowest be stretched wholly")
+	}
+	if want := 0.1*math.Log(8) + 1; math.Abs(p.Gain()-want) > 1e-12 {
+		t.Errorf("a gain of %v, want %v", p.Gain(), want)
+	}
+	for _, x := range []float64{0, 1.5, -1.5, 2, -3, 0.999999} {
+		if floor64(x) != math.Floor(x) {
+			t.Errorf("floor64(%v) = %v", x, floor64(x))
+		}
+	}
+}
+
 func TestSoftmaxEdges(t *testing.T) {
 	x := []float32{-inf, 5, 5, negZero}
 	if sum := Softmax(x); sum != float32(2+Exp(-5)) || x[0] != 0 || x[1] != 1 {

@@ -269,6 +269,58 @@ func vectorCases() []vectorCase {
 			linear(101, 404, func(s *stream) []byte { return floatBytes(s.numbers(101)...) }, func(w []byte, x []float32) float32 { return LinearF32Step(0, w, x) }), nil},
 		{"embedding-q8_0", "28 blocks (half, 32 bytes); the row", 12, func(s *stream) []byte { return decoded(s.blocks(28, Q8Bytes), 896, DequantizeQ8) }, nil},
 		{"embedding-q4_0", "28 blocks (half, 16 bytes); the row", 13, func(s *stream) []byte { return decoded(s.blocks(28, Q4Bytes), 896, DequantizeQ4) }, nil},
+		{"gelu", "gate = 896 of 8*number, up = 896 numbers; GELU(gate)*up", 60, func(s *stream) []byte {
+			gate := s.numbers(896)
+			for i := range gate {
+				gate[i] *= 8
+			}
+			GELUMul(gate, s.numbers(896))
+			return floatBytes(gate...)
+		}, unary(GELU, 0, 1, -1, 3, -3, 100, -100)},
+		{"tanh", "x = number for 4096 numbers; Tanh(x)", 61, each(Tanh, 4096, func(s *stream, _ int) float32 { return s.number() }),
+			unary(Tanh, 0, 0.625, 0.624, -0.625, 1, 100, -100)},
+		{"soft-cap", "x = 896 of 32*number; capped at 50", 62, func(s *stream) []byte {
+			x := s.numbers(896)
+			for i := range x {
+				x[i] *= 32
+			}
+			SoftCap(x, 50)
+			return floatBytes(x...)
+		}, nil},
+		{"attention-window", "q = 64 numbers, keys = 200 rows of 64, values = 200 rows of 64; positions 91 to 199, scale 1/8, capped at 5", 63, func(s *stream) []byte {
+			q, keys, values := s.numbers(64), s.numbers(200*64), s.numbers(200*64)
+			dst := make([]float32, 64)
+			AttentionWindow(dst, q, keys, values, make([]float32, 200), 91, AttentionScale(64), 5)
+			return floatBytes(dst...)
+		}, nil},
+		{"rope-yarn", "as rope-table, hash of 4096 positions: dim 64, base 1e6, YaRN of factor 4, context 1024, betas 32 and 1; then the same with dim 128, base 10000, magnitude 1.25", 0, func(*stream) []byte {
+			var out []byte
+			for _, p := range []RoPE{{Dim: 64, Base: 1e6}, {Dim: 128, Base: 10000, Magnitude: 1.25}} {
+				p.YaRN = YaRN{Factor: 4, Context: 1024, BetaFast: 32, BetaSlow: 1}
+				h := p.Hash(4096)
+				out = append(out, h[:]...)
+			}
+			return out
+		}, nil},
+		{"route", "64 times: 12 numbers, of which the fourth is replaced by the third; the 3 experts chosen as bytes and their weights, normalised; then the same not normalised, times 2.5", 64, func(s *stream) []byte {
+			var out []byte
+			for range 64 {
+				logits := s.numbers(12)
+				logits[3] = logits[2]
+				for _, normalised := range []bool{true, false} {
+					chosen, weights, scale := make([]int, 3), make([]float32, 3), float32(1)
+					if !normalised {
+						scale = 2.5
+					}
+					Route(chosen, weights, append([]float32(nil), logits...), normalised, scale)
+					for _, c := range chosen {
+						out = append(out, byte(c))
+					}
+					out = append(out, floatBytes(weights...)...)
+				}
+			}
+			return out
+		}, nil},
 		{"embedding-f16", "101 halves; the row", 14, func(s *stream) []byte { return decoded(halves(101)(s), 101, DecodeF16) }, nil},
 	}
 }

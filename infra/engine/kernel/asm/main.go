@@ -34,6 +34,8 @@ func main() {
 	}
 	exponential()
 	siluMul()
+	geluMul()
+	softCap()
 	softmaxRow()
 	sumSquares()
 	scaleMul()

@@ -54,6 +54,15 @@ func defineConstants() {
 		DATA(at, U32(lane))
 		at += 4
 	}
+	float("two", 2)
+	float("geluA", 0.07135481627)
+	float("geluB", 1.59576912161)
+	float("tanhSplit", 0.625)
+	float("t0", -5.70498872745e-3)
+	float("t1", 2.06390887954e-2)
+	float("t2", -5.37397155531e-2)
+	float("t3", 1.33314422036e-1)
+	float("t4", -3.33332819422e-1)
 }
 
 // loop runs body for every 8 elements of n.
@@ -121,6 +130,72 @@ func siluMul() {
 		VMOVUPS(g, Mem{Base: gate})
 		ADDQ(Imm(32), gate)
 		ADDQ(Imm(32), up)
+	})
+	done()
+}
+
+func geluMul() {
+	function("geluMul8", "(gate, up *float32, n int)", "sets gate = GELU(gate) * up; n is a positive multiple of 8.")
+	gate, up := pointer("gate"), pointer("up")
+	loop("geluMul8", "n", func() {
+		g, z := YMM(), YMM()
+		VMOVUPS(Mem{Base: gate}, g)
+		VMULPS(g, g, z)
+		VMULPS(constant("geluA"), z, z)
+		VADDPS(constant("geluB"), z, z)
+		VMULPS(z, g, z)
+		VXORPS(constant("sign"), z, z)
+		e := exp(z)
+		VADDPS(constant("one"), e, e)
+		VDIVPS(e, g, g)
+		VMULPS(Mem{Base: up}, g, g)
+		VMOVUPS(g, Mem{Base: gate})
+		ADDQ(Imm(32), gate)
+		ADDQ(Imm(32), up)
+	})
+	done()
+}
+
+// tanh returns the hyperbolic tangent of x as spec.Tanh.
+func tanh(x reg.VecVirtual) reg.VecVirtual {
+	z, t, far, two := YMM(), YMM(), YMM(), YMM()
+	VANDPS(constant("magnitude"), x, z)
+	VADDPS(z, z, t)
+	e := exp(t)
+	VADDPS(constant("one"), e, e)
+	VMOVUPS(constant("two"), two)
+	VDIVPS(e, two, e)
+	VMOVUPS(constant("one"), two)
+	VSUBPS(e, two, e)
+	w, p := YMM(), YMM()
+	VMULPS(z, z, w)
+	VMOVUPS(constant("t0"), p)
+	for _, c := range []string{"t1", "t2", "t3", "t4"} {
+		VMULPS(w, p, p)
+		VADDPS(constant(c), p, p)
+	}
+	VMULPS(w, p, p)
+	VMULPS(z, p, p)
+	VADDPS(z, p, p)
+	VCMPPS(Imm(13), constant("tanhSplit"), z, far) // z >= split, false for NaN
+	VBLENDVPS(far, e, p, p)
+	VANDPS(constant("sign"), x, t)
+	VORPS(t, p, p)
+	return p
+}
+
+func softCap() {
+	function("softCap8", "(x *float32, n int, cap float32)", "sets x = cap*tanh(x/cap); n is a positive multiple of 8.")
+	x, most := pointer("x"), YMM()
+	VBROADCASTSS(NewParamAddr("cap", 16), most)
+	loop("softCap8", "n", func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: x}, v)
+		VDIVPS(most, v, v)
+		r := tanh(v)
+		VMULPS(most, r, r)
+		VMOVUPS(r, Mem{Base: x})
+		ADDQ(Imm(32), x)
 	})
 	done()
 }
