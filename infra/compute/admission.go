@@ -8,14 +8,8 @@ import (
 	"github.com/koinon-network/koinon/infra/voucher"
 )
 
-// Limits of a request that no engine setting widens.
-const (
-	maxStops       = 16
-	maxStopBytes   = 256
-	maxTemperature = 2_000_000
-	million        = 1_000_000
-	maxPriceBits   = 128 // with 32-bit counts, sums stay far below 2^256
-)
+// maxPriceBits keeps sums over 32-bit counts far below 2^256.
+const maxPriceBits = 128
 
 func invalid(param, format string, args ...any) *core.Error {
 	e := core.Errorf(core.CodeInvalid, format, args...)
@@ -44,7 +38,7 @@ func (w *Worker) check(ctx context.Context, r *core.SignedRequest) error {
 	case r.Expiry > now+int64(w.cfg.MaxLifetime.Seconds()):
 		return invalid("expiry", "the request expires later than %v from now", w.cfg.MaxLifetime)
 	}
-	for _, f := range []func(*core.SignedRequest) error{w.checkPrice, w.checkInput, checkSampler} {
+	for _, f := range []func(*core.SignedRequest) error{w.checkPrice, w.checkInput, w.checkSampler} {
 		if err := f(r); err != nil {
 			return err
 		}
@@ -91,22 +85,15 @@ func (w *Worker) checkInput(r *core.SignedRequest) error {
 	return nil
 }
 
-func checkSampler(r *core.SignedRequest) error {
+// checkSampler leaves the grammar to the engine, which refuses a wrong one before
+// the request takes a place.
+func (w *Worker) checkSampler(r *core.SignedRequest) error {
 	s := &r.Sampler
-	switch {
-	case s.Temperature > maxTemperature:
-		return invalid("temperature", "a temperature above 2 is not served")
-	case s.TopP > million:
-		return invalid("top_p", "top_p cannot exceed 1")
-	case s.MinP > million:
-		return invalid("min_p", "min_p cannot exceed 1")
-	case len(s.Stop) > maxStops:
-		return invalid("stop", "%d stop strings, at most %d are served", len(s.Stop), maxStops)
+	if err := s.Check(); err != nil {
+		return err
 	}
-	for _, t := range s.Stop {
-		if t == "" || len(t) > maxStopBytes {
-			return invalid("stop", "a stop string has 1 to %d bytes", maxStopBytes)
-		}
+	if n := len(s.Bias); n > 0 && int(s.Bias[n-1].Token) >= w.info.Vocabulary {
+		return invalid("logit_bias", "token %d is not in the vocabulary of %d", s.Bias[n-1].Token, w.info.Vocabulary)
 	}
 	return nil
 }

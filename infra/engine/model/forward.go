@@ -20,8 +20,9 @@ type row struct {
 	position int
 	draw     bool // sample the next token from this position
 
-	drawn core.Token // the token drawn, or -1 when the outcome is invalid
-	bad   bool       // a boundary value is not finite
+	drawn    core.Token // the token drawn, or -1 when the outcome is invalid
+	logprobs core.TokenLogprobs
+	bad      bool // a boundary value is not finite
 }
 
 // workspace holds the buffers of a pass, reused by the next one. All are
@@ -215,9 +216,9 @@ func (m *Model) drawSome(chosen []int) {
 			r := &w.rows[chosen[i]]
 			s := r.sequence
 			var err error
-			r.drawn, err = w.drawers[i].Draw(at(w.logits, i, vocabulary), s.in.Sampler, s.in.Seed, s.outputPosition(r.position))
+			r.drawn, r.logprobs, err = w.drawers[i].Draw(at(w.logits, i, vocabulary), &s.in.Sampler, s.point(r.position))
 			if err != nil || r.bad {
-				r.drawn = -1
+				r.drawn, r.logprobs = -1, nil
 			}
 		}
 	})

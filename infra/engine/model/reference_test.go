@@ -3,6 +3,7 @@ package model
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
@@ -178,7 +179,11 @@ func (r *reference) answer(in core.SequenceInput, n int) (output []core.Token, l
 	for range n {
 		var logits [][]float32
 		logits, digests = r.run(ids)
-		id, err := d.Draw(logits[len(ids)-1], in.Sampler, in.Seed, uint32(len(ids)-(len(in.Input)-in.Base)))
+		prompt := len(in.Input) - in.Base
+		h := sample.NewHistory(prompt)
+		h.Append(ids...)
+		at := sample.Point{Seed: in.Seed, Position: uint32(len(ids) - prompt), Past: h.Before(len(ids))}
+		id, _, err := d.Draw(slices.Clone(logits[len(ids)-1]), &in.Sampler, at)
 		if err != nil {
 			r.t.Fatal(err)
 		}

@@ -26,6 +26,9 @@ func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core
 		output = output[:i+1]
 	}
 	s.tokens = slices.Concat(s.in.Input, output[:len(output)-1])
+	if s.history != nil {
+		s.history.Append(output[:len(output)-1]...)
+	}
 	if len(s.tokens) > m.context {
 		return result, tooLong("prompt and answer have %d tokens and the context here is %d", len(s.tokens)+1, m.context)
 	}
@@ -35,7 +38,7 @@ func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core
 	defer s.Release()
 	result.Tokens = make([]core.Token, 0, len(output))
 	for s.processed < len(s.tokens) {
-		if result.Tokens, err = m.replaySome(ctx, s, result.Tokens); err != nil {
+		if err := m.replaySome(ctx, s, &result); err != nil {
 			return core.Replayed{}, err
 		}
 	}
@@ -63,15 +66,15 @@ func (s *sequence) judge(output []core.Token) (core.FinishReason, int) {
 	return reason, first
 }
 
-// replaySome runs the next chunk and appends the tokens drawn.
-func (m *Model) replaySome(ctx context.Context, s *sequence, drawn []core.Token) ([]core.Token, error) {
+// replaySome runs the next chunk and appends what is drawn.
+func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replayed) error {
 	m.pass.Lock()
 	defer m.pass.Unlock()
 	m.life.Lock()
 	closed := m.closed
 	m.life.Unlock()
 	if closed {
-		return nil, errClosed()
+		return errClosed()
 	}
 	m.work.rows = m.work.rows[:0]
 	m.addRows(s, min(m.prefillRows, len(s.tokens)-s.processed))
@@ -79,14 +82,17 @@ func (m *Model) replaySome(ctx context.Context, s *sequence, drawn []core.Token)
 		m.work.rows[i].draw = m.work.rows[i].position >= len(s.in.Input)-1
 	}
 	if err := m.forward(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	for _, r := range m.work.rows {
 		if r.draw {
-			drawn = append(drawn, r.drawn)
+			result.Tokens = append(result.Tokens, r.drawn)
+			if s.in.Sampler.Logprobs > 0 {
+				result.Logprobs = append(result.Logprobs, r.logprobs)
+			}
 		}
 	}
 	s.commit(s.processed + len(m.work.rows))
 	clear(m.work.rows)
-	return drawn, nil
+	return nil
 }

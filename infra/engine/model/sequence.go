@@ -12,12 +12,14 @@ import (
 // sequence implements core.Sequence. The owner reads it between steps; the
 // fields below life belong to the model's life lock.
 type sequence struct {
-	model  *Model
-	in     core.SequenceInput
-	tokens []core.Token // input and output
-	finish core.FinishReason
-	ending *ending
-	cached int
+	model    *Model
+	in       core.SequenceInput
+	tokens   []core.Token // input and output
+	finish   core.FinishReason
+	ending   *ending
+	history  *sample.History      // where the sampler has penalties
+	logprobs []core.TokenLogprobs // [output], where the sampler asks for them
+	cached   int
 
 	lease     *lease
 	pages     [][]kernel.KVPage // [layer][block], grows with the lease
@@ -56,7 +58,7 @@ func (m *Model) NewSequence(in core.SequenceInput) (core.Sequence, error) {
 
 // newSequence checks an input; it takes no memory from the cache yet.
 func (m *Model) newSequence(in core.SequenceInput) (*sequence, error) {
-	if err := sample.Check(in.Sampler); err != nil {
+	if err := in.Sampler.Check(); err != nil {
 		return nil, err
 	}
 	prompt := len(in.Input) - in.Base
@@ -68,12 +70,22 @@ func (m *Model) newSequence(in core.SequenceInput) (*sequence, error) {
 	if err := m.checkTokens(in.Input); err != nil {
 		return nil, err
 	}
+	if n := len(in.Sampler.Bias); n > 0 && int(in.Sampler.Bias[n-1].Token) >= m.info.Vocabulary {
+		e := core.Errorf(core.CodeInvalid, "token %d is not in the vocabulary of %d", in.Sampler.Bias[n-1].Token, m.info.Vocabulary)
+		e.Param = "logit_bias"
+		return nil, e
+	}
 	if len(in.Input) >= m.context {
 		return nil, tooLong("the prompt has %d tokens and the context is %d", len(in.Input), m.context)
 	}
 	s := &sequence{model: m, in: in, tokens: slices.Clone(in.Input)}
 	s.in.Input = s.tokens[:len(in.Input):len(in.Input)]
 	s.in.Sampler.Stop = slices.Clone(in.Sampler.Stop)
+	s.in.Sampler.Bias = slices.Clone(in.Sampler.Bias)
+	if sample.HasPenalties(&in.Sampler) {
+		s.history = sample.NewHistory(prompt)
+		s.history.Append(in.Input...)
+	}
 	s.ending = newEnding(m.tokenizer, &s.in.Sampler, prompt, m.config.context)
 	return s, nil
 }
@@ -141,7 +153,9 @@ func (s *sequence) Output() []core.Token {
 }
 
 // Logprobs implements core.Sequence.
-func (s *sequence) Logprobs() []core.TokenLogprobs { return nil }
+func (s *sequence) Logprobs() []core.TokenLogprobs {
+	return s.logprobs[:len(s.logprobs):len(s.logprobs)]
+}
 
 // Finish implements core.Sequence.
 func (s *sequence) Finish() core.FinishReason { return s.finish }
@@ -186,14 +200,24 @@ func (s *sequence) blockTokens(i int) []core.Token {
 }
 
 // append takes the token drawn after the last processed position.
-func (s *sequence) append(t core.Token) {
+func (s *sequence) append(t core.Token, l core.TokenLogprobs) {
 	s.tokens = append(s.tokens, t)
+	if l != nil {
+		s.logprobs = append(s.logprobs, l)
+	}
+	if s.history != nil {
+		s.history.Append(t)
+	}
 	s.finish = s.ending.after(t)
 }
 
-// outputPosition is the sampling position of the token after position i.
-func (s *sequence) outputPosition(i int) uint32 {
-	return uint32(i + 1 - (len(s.in.Input) - s.in.Base))
+// point is what, besides the logits, decides the token after position i.
+func (s *sequence) point(i int) sample.Point {
+	p := sample.Point{Seed: s.in.Seed, Position: uint32(i + 1 - (len(s.in.Input) - s.in.Base))}
+	if s.history != nil {
+		p.Past = s.history.Before(i + 1)
+	}
+	return p
 }
 
 // Release implements core.Sequence. It may be called at any moment, also while

@@ -118,7 +118,7 @@ func (m *Model) settle() {
 		case r.draw && r.drawn < 0:
 			s.invalid, s.finish = true, FinishInvalid
 		case r.draw:
-			s.append(r.drawn)
+			s.append(r.drawn, r.logprobs)
 		}
 	}
 	clear(m.work.rows)

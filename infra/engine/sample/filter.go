@@ -29,7 +29,7 @@ func orderKey(l float32) uint32 {
 }
 
 // filter applies top-k, min-p and top-p in this order; it reorders nothing.
-func (d *Drawer) filter(p core.Sampler) {
+func (d *Drawer) filter(p *core.Sampler) {
 	if p.TopK > 0 && uint64(p.TopK) < uint64(len(d.cand)) {
 		d.keepLeading(uint64(p.TopK), false)
 	}

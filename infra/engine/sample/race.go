@@ -33,7 +33,7 @@ func (r *race) start(top float32, temperature uint32, seed core.Seed, position u
 	}
 }
 
-// fixed returns floor(x * 2^24) for -64 <= x <= 0.
+// fixed returns floor(x * 2^24) for |x| < 2^39.
 func fixed(x float32) int64 {
 	y := x * (1 << 24)
 	n := int64(y)

@@ -1,14 +1,16 @@
 // Package sample draws tokens canonically (spec/sampling.md): the same logits,
-// sampler, seed and position give the same token on every machine.
+// sampler, seed, position and history give the same token on every machine.
 //
-// Start with [Check], which refuses samplers out of range, and a [Drawer], whose
-// Draw turns the logits of one position into a token. Temperature 0 is the same
+// Start with a [Drawer], whose Draw turns the logits of one position into a
+// token, and its log-probabilities where the sampler asks for them. Penalties
+// look at a [History]; a constraint comes as a [Mask]. Temperature 0 is the same
 // code as any other temperature and yields the likeliest token, the lowest id
 // where several are equal.
 //
-// Guarantees: only float32 subtraction, the canonical exponential and integers
-// are used, so every bit is defined; a NaN or an infinity among the logits is
-// [ErrInvalid], never a token; the work is O(vocabulary) whatever the logits.
+// Guarantees: only rounded float32 operations, the canonical exponential and
+// integers are used, so every bit is defined; a NaN or an infinity among the
+// logits is [ErrInvalid], never a token; the work is O(vocabulary) whatever the
+// logits, and penalties add O(distinct tokens).
 package sample
 
 import (
@@ -19,46 +21,11 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/kernel"
 )
 
-// ErrInvalid is the defined outcome of logits that hold a NaN or an infinity.
-var ErrInvalid = errors.New("invalid: the logits are not finite")
-
-// Limits on a sampler's stop strings.
-const (
-	MaxStops      = 16
-	MaxStopLength = 256 // bytes
-	// MaxTemperature is the highest temperature, in millionths.
-	MaxTemperature = 2 * micro
+// Outcomes that give no token.
+var (
+	ErrInvalid  = errors.New("invalid: the logits are not finite")
+	ErrNoChoice = errors.New("invalid: the constraint allows no token")
 )
-
-// Check refuses samplers that no engine runs, naming the field.
-func Check(s core.Sampler) error {
-	bad := func(param, format string, args ...any) error {
-		e := core.Errorf(core.CodeInvalid, format, args...)
-		e.Param = param
-		return e
-	}
-	switch {
-	case s.Temperature > MaxTemperature:
-		return bad("temperature", "temperature is %g, at most 2 is possible", float64(s.Temperature)/micro)
-	case s.TopP > micro:
-		return bad("top_p", "top_p is %g, at most 1 is possible", float64(s.TopP)/micro)
-	case s.MinP > micro:
-		return bad("min_p", "min_p is %g, at most 1 is possible", float64(s.MinP)/micro)
-	case s.MaxTokens == 0:
-		return bad("max_tokens", "max_tokens must be at least 1")
-	case len(s.Stop) > MaxStops:
-		return bad("stop", "%d stop strings, at most %d are possible", len(s.Stop), MaxStops)
-	}
-	if s.RepetitionPenalty != 0 || s.FrequencyPenalty != 0 || s.PresencePenalty != 0 || len(s.Bias) > 0 || s.Logprobs > 0 || s.Constraint != nil {
-		return bad("sampler", "penalties, biases, log-probabilities and constraints are not served yet")
-	}
-	for _, t := range s.Stop {
-		if t == "" || len(t) > MaxStopLength {
-			return bad("stop", "a stop string has %d bytes, 1 to %d are possible", len(t), MaxStopLength)
-		}
-	}
-	return nil
-}
 
 const (
 	// window is how far below the maximum a logit may lie and still be drawn:
@@ -68,6 +35,17 @@ const (
 	weightless = 21
 )
 
+// Point is one output position of an answer.
+type Point struct {
+	Seed core.Seed
+	// Position counts from the prompt's end; tokens delivered earlier count.
+	Position uint32
+	// Past is needed where the sampler has penalties.
+	Past Past
+	// Allowed are the tokens that the constraint allows; nil allows all.
+	Allowed *Mask
+}
+
 // Drawer draws tokens and keeps its working memory between calls. It belongs
 // to one goroutine at a time; the zero value is ready.
 type Drawer struct {
@@ -76,29 +54,50 @@ type Drawer struct {
 	// weights are those of a stretch of the vocabulary, before rounding.
 	weights [512]float32
 	race    race
+	probs   probabilities
+	shifted []shift
 }
 
-// Draw returns the token at the given output position (counted from the
-// prompt's end) for the logits of the whole vocabulary.
-func (d *Drawer) Draw(logits []float32, p core.Sampler, seed core.Seed, position uint32) (core.Token, error) {
+// Draw returns the token at a point for the logits of the whole vocabulary,
+// which it may overwrite, and its log-probabilities if p asks for them. Biases
+// must be of tokens in the vocabulary.
+func (d *Drawer) Draw(logits []float32, p *core.Sampler, at Point) (core.Token, core.TokenLogprobs, error) {
 	top, err := argmax(logits)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
+	if p.Logprobs > 0 {
+		d.measure(logits, logits[top], int(p.Logprobs)-1)
+	}
+	if changed, err := d.adjust(logits, p, at); err != nil {
+		return 0, nil, err
+	} else if changed {
+		top = leading(logits)
+	}
+	t := d.choose(logits, top, p, at)
+	if p.Logprobs == 0 {
+		return t, nil, nil
+	}
+	return t, d.probs.of(t, d.original(logits, t)), nil
+}
+
+// choose draws among the tokens with finite logits, of which top has the
+// greatest.
+func (d *Drawer) choose(logits []float32, top core.Token, p *core.Sampler, at Point) core.Token {
 	r := &d.race
-	r.start(logits[top], p.Temperature, seed, position)
+	r.start(logits[top], p.Temperature, at.Seed, at.Position)
 	r.enter(top, 0)
 	weigh := p.MinP > 0 || p.TopP > 0 && p.TopP < micro
 	if !weigh && p.TopK == 0 {
 		r.enterAll(logits)
-		return r.best, nil
+		return r.best
 	}
 	d.collect(logits, r.max, weigh)
 	d.filter(p)
 	for _, c := range d.cand {
 		r.enter(c.id, logits[c.id]-r.max)
 	}
-	return r.best, nil
+	return r.best
 }
 
 // argmax returns the lowest id with the greatest logit.
@@ -109,7 +108,7 @@ func argmax(logits []float32) (core.Token, error) {
 	best := 0
 	top := logits[0]
 	for i, l := range logits {
-		if math.Float32bits(l)&0x7f800000 == 0x7f800000 {
+		if !finite(l) {
 			return 0, ErrInvalid
 		}
 		if l > top {
@@ -117,6 +116,19 @@ func argmax(logits []float32) (core.Token, error) {
 		}
 	}
 	return core.Token(best), nil
+}
+
+func finite(l float32) bool { return math.Float32bits(l)&0x7f800000 != 0x7f800000 }
+
+// leading is argmax without the check.
+func leading(logits []float32) core.Token {
+	best, top := 0, logits[0]
+	for i, l := range logits {
+		if l > top {
+			best, top = i, l
+		}
+	}
+	return core.Token(best)
 }
 
 // collect lists the tokens that some filter might keep, in order of ids. What

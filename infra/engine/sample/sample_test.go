@@ -15,7 +15,11 @@ import (
 )
 
 // reference is spec/sampling.md read aloud: sort, filter, score everything.
-func reference(logits []float32, p core.Sampler, seed core.Seed, position uint32) core.Token {
+// Logit i is of token name(i), where names keep the order.
+func reference(logits []float32, seed core.Seed, p core.Sampler, name func(int) core.Token, position uint32) core.Token {
+	if name == nil {
+		name = func(i int) core.Token { return core.Token(i) }
+	}
 	ids := make([]int, len(logits))
 	for i := range ids {
 		ids[i] = i
@@ -58,12 +62,12 @@ func reference(logits []float32, p core.Sampler, seed core.Seed, position uint32
 			continue
 		}
 		score := int64(math.Floor(float64(x)*(1<<24)))*1_000_000 +
-			int64(p.Temperature)*Gumbel(Word(seed, position, core.Token(i)))
+			int64(p.Temperature)*Gumbel(Word(seed, position, name(i)))
 		if best < 0 || score > bestScore {
 			best, bestScore = i, score
 		}
 	}
-	return core.Token(best)
+	return name(best)
 }
 
 func randomSampler(r *rand.Rand) core.Sampler {
@@ -92,6 +96,12 @@ func randomLogits(r *rand.Rand) []float32 {
 	return l
 }
 
+// draw is a Draw without history and constraint.
+func draw(d *Drawer, logits []float32, p core.Sampler, seed core.Seed, position uint32) (core.Token, error) {
+	t, _, err := d.Draw(logits, &p, Point{Seed: seed, Position: position})
+	return t, err
+}
+
 func TestDrawFollowsTheSpecification(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var d Drawer
@@ -100,11 +110,11 @@ func TestDrawFollowsTheSpecification(t *testing.T) {
 		var seed core.Seed
 		seed[0] = byte(r.Uint32())
 		position := r.Uint32()
-		got, err := d.Draw(logits, p, seed, position)
+		got, err := draw(&d, logits, p, seed, position)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := reference(logits, p, seed, position); got != want {
+		if want := reference(logits, seed, p, nil, position); got != want {
 			t.Fatalf("%+v on %d logits: got %d, want %d", p, len(logits), got, want)
 		}
 	}
@@ -113,7 +123,7 @@ func TestDrawFollowsTheSpecification(t *testing.T) {
 func TestTemperatureZeroIsTheLowestArgmax(t *testing.T) {
 	var d Drawer
 	for seed := range 50 {
-		got, err := d.Draw([]float32{-1, 3, 3 - 2e-7*3, 3, 2}, core.Sampler{}, core.Seed{byte(seed)}, 7)
+		got, err := draw(&d, []float32{-1, 3, 3 - 2e-7*3, 3, 2}, core.Sampler{}, core.Seed{byte(seed)}, 7)
 		if err != nil || got != 1 {
 			t.Fatalf("seed %d: token %d, %v", seed, got, err)
 		}
@@ -121,7 +131,7 @@ func TestTemperatureZeroIsTheLowestArgmax(t *testing.T) {
 	// The smallest possible difference decides.
 	a := float32(1e-30)
 	b := math.Nextafter32(a, 1)
-	if got, _ := d.Draw([]float32{a, b}, core.Sampler{}, core.Seed{}, 0); got != 1 {
+	if got, _ := draw(&d, []float32{a, b}, core.Sampler{}, core.Seed{}, 0); got != 1 {
 		t.Fatal("the greater logit lost")
 	}
 }
@@ -132,18 +142,18 @@ func TestInvalidLogits(t *testing.T) {
 		for at := range 3 {
 			l := []float32{1, 2, 3}
 			l[at] = bad
-			if tok, err := d.Draw(l, core.Sampler{Temperature: 1e6}, core.Seed{}, 0); !errors.Is(err, ErrInvalid) {
+			if tok, err := draw(&d, l, core.Sampler{Temperature: 1e6}, core.Seed{}, 0); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%v at %d: token %d, error %v", bad, at, tok, err)
 			}
 		}
 	}
-	if _, err := d.Draw(nil, core.Sampler{}, core.Seed{}, 0); !errors.Is(err, ErrInvalid) {
+	if _, err := draw(&d, nil, core.Sampler{}, core.Seed{}, 0); !errors.Is(err, ErrInvalid) {
 		t.Error("no logits at all gave a token")
 	}
 }
 
-// probabilities is softmax(logits/T) over the tokens in keep.
-func probabilities(logits []float64, keep []int, temperature float64) map[int]float64 {
+// softmax is softmax(logits/T) over the tokens in keep.
+func softmax(logits []float64, keep []int, temperature float64) map[int]float64 {
 	sum, p := 0.0, map[int]float64{}
 	for _, i := range keep {
 		p[i] = math.Exp(logits[i] / temperature)
@@ -172,7 +182,7 @@ func TestDrawsAreDistributedAsSoftmax(t *testing.T) {
 		{"top-p", core.Sampler{Temperature: 1_000_000, TopP: 600_000}, []int{5, 2}},       // 0.395 + 0.239
 		{"both", core.Sampler{Temperature: 1_000_000, TopK: 4, TopP: 900_000}, []int{5, 2, 7, 1}},
 	} {
-		want := probabilities(logits, c.keep, float64(c.p.Temperature)/1e6)
+		want := softmax(logits, c.keep, float64(c.p.Temperature)/1e6)
 		l := make([]float32, len(logits))
 		for i, v := range logits {
 			l[i] = float32(v)
@@ -181,7 +191,7 @@ func TestDrawsAreDistributedAsSoftmax(t *testing.T) {
 		count := map[int]int{}
 		var d Drawer
 		for i := range n {
-			tok, err := d.Draw(l, c.p, core.Seed{1, byte(i >> 12)}, uint32(i))
+			tok, err := draw(&d, l, c.p, core.Seed{1, byte(i >> 12)}, uint32(i))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +219,7 @@ func TestDrawsAreIndependentOverPositionsAndTokens(t *testing.T) {
 	last, pairs := 0, [10][10]float64{}
 	const n = 50_000
 	for i := range n {
-		tok, _ := d.Draw(logits, core.Sampler{Temperature: 1e6}, core.Seed{9}, uint32(i))
+		tok, _ := draw(&d, logits, core.Sampler{Temperature: 1e6}, core.Seed{9}, uint32(i))
 		pairs[last][tok]++
 		last = int(tok)
 	}
@@ -260,32 +270,11 @@ func TestChaCha8(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
-	good := core.Sampler{Temperature: 2_000_000, TopP: 1_000_000, MinP: 1_000_000, MaxTokens: 1, Stop: []string{"a"}}
-	if err := Check(good); err != nil {
-		t.Fatal(err)
-	}
-	for param, change := range map[string]func(*core.Sampler){
-		"temperature": func(s *core.Sampler) { s.Temperature++ },
-		"top_p":       func(s *core.Sampler) { s.TopP++ },
-		"min_p":       func(s *core.Sampler) { s.MinP++ },
-		"max_tokens":  func(s *core.Sampler) { s.MaxTokens = 0 },
-		"stop":        func(s *core.Sampler) { s.Stop = []string{""} },
-	} {
-		s := good
-		change(&s)
-		var e *core.Error
-		if err := Check(s); !errors.As(err, &e) || e.Param != param || e.Code != core.CodeInvalid {
-			t.Errorf("%s: %v", param, err)
-		}
-	}
-}
-
 func TestDrawDoesNotAllocate(t *testing.T) {
 	logits := randomLogits(rand.New(rand.NewPCG(3, 4)))
 	var d Drawer
 	p := core.Sampler{Temperature: 1e6, TopK: 40, TopP: 900_000}
-	if n := testing.AllocsPerRun(50, func() { d.Draw(logits, p, core.Seed{}, 3) }); n > 0 {
+	if n := testing.AllocsPerRun(50, func() { draw(&d, logits, p, core.Seed{}, 3) }); n > 0 {
 		t.Fatalf("%v allocations", n)
 	}
 }
@@ -304,12 +293,13 @@ func BenchmarkDraw(b *testing.B) {
 		{"temperature", core.Sampler{Temperature: 1_000_000}},
 		{"top-p", core.Sampler{Temperature: 1_000_000, TopP: 950_000}},
 		{"top-k", core.Sampler{Temperature: 1_000_000, TopK: 40}},
+		{"logprobs", core.Sampler{Logprobs: 21}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var d Drawer
 			i := uint32(0)
 			for b.Loop() {
-				d.Draw(logits, c.p, core.Seed{}, i)
+				draw(&d, logits, c.p, core.Seed{}, i)
 				i++
 			}
 		})

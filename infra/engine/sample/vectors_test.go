@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
@@ -20,6 +21,65 @@ type vectors struct {
 	Noise  []noiseVector  `json:"noise"`
 	Gumbel []gumbelVector `json:"gumbel"`
 	Draws  []drawVector   `json:"draws"`
+	// Adjusted are draws with biases, penalties, constraints and log-probabilities.
+	Adjusted []adjustedVector `json:"adjusted"`
+}
+
+type adjustedVector struct {
+	drawVector
+	Prompt   []core.Token       `json:"prompt"`
+	Answer   []core.Token       `json:"answer"` // before the position
+	Allowed  []core.Token       `json:"allowed,omitempty"`
+	Logprobs core.TokenLogprobs `json:"logprobs,omitempty"`
+}
+
+func (v *adjustedVector) draw(d *Drawer) (core.Token, core.TokenLogprobs) {
+	logits := make([]float32, len(v.Logits))
+	for j, b := range v.Logits {
+		logits[j] = math.Float32frombits(b)
+	}
+	h := NewHistory(len(v.Prompt))
+	h.Append(v.Prompt...)
+	h.Append(v.Answer...)
+	at := Point{Seed: core.Seed(v.Seed), Position: v.Position, Past: h.Before(len(v.Prompt) + len(v.Answer))}
+	if v.Allowed != nil {
+		at.Allowed = NewMask(len(logits))
+		for _, t := range v.Allowed {
+			at.Allowed.Add(t)
+		}
+	}
+	t, l, err := d.Draw(logits, &v.Sampler, at)
+	if err != nil {
+		return -1, nil
+	}
+	return t, l
+}
+
+func makeAdjusted() (out []adjustedVector) {
+	r := rand.New(rand.NewPCG(2026, 2))
+	var d Drawer
+	for i := range 40 {
+		logits := randomLogits(r)
+		logits = logits[:min(len(logits), 24)]
+		v := adjustedVector{Answer: randomTokens(r, r.IntN(12), len(logits)), Prompt: randomTokens(r, 1+r.IntN(12), len(logits))}
+		v.Sampler = adjustments(r, randomSampler(r), len(logits))
+		v.Position = uint32(len(v.Answer))
+		for j := range v.Seed {
+			v.Seed[j] = byte(r.Uint32())
+		}
+		for j, l := range logits {
+			v.Logits = append(v.Logits, math.Float32bits(l))
+			if i%3 == 0 && r.IntN(3) == 0 {
+				v.Allowed = append(v.Allowed, core.Token(j))
+			}
+		}
+		if i%2 == 0 {
+			v.Sampler.Logprobs = 1 + r.Uint32N(6)
+		}
+		v.Token, v.Logprobs = v.draw(&d)
+		out = append(out, v)
+	}
+	return out
 }
 
 type noiseVector struct {
@@ -72,13 +132,14 @@ func makeVectors() vectors {
 		for _, l := range logits {
 			c.Logits = append(c.Logits, math.Float32bits(l))
 		}
-		tok, err := d.Draw(logits, c.Sampler, core.Seed(c.Seed), c.Position)
+		tok, err := draw(&d, logits, c.Sampler, core.Seed(c.Seed), c.Position)
 		if err != nil {
 			tok = -1
 		}
 		c.Token = tok
 		v.Draws = append(v.Draws, c)
 	}
+	v.Adjusted = makeAdjusted()
 	return v
 }
 
@@ -100,7 +161,7 @@ func TestPublishedVectors(t *testing.T) {
 	if err := json.Unmarshal(b, &v); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.Noise) == 0 || len(v.Gumbel) == 0 || len(v.Draws) == 0 {
+	if len(v.Noise) == 0 || len(v.Gumbel) == 0 || len(v.Draws) == 0 || len(v.Adjusted) == 0 {
 		t.Fatal("the vectors are incomplete")
 	}
 	for _, n := range v.Noise {
@@ -119,12 +180,17 @@ func TestPublishedVectors(t *testing.T) {
 		for j, b := range c.Logits {
 			logits[j] = math.Float32frombits(b)
 		}
-		got, err := d.Draw(logits, c.Sampler, core.Seed(c.Seed), c.Position)
+		got, err := draw(&d, logits, c.Sampler, core.Seed(c.Seed), c.Position)
 		if err != nil {
 			got = -1
 		}
 		if got != c.Token {
 			t.Errorf("draw %d gives %d, want %d", i, got, c.Token)
+		}
+	}
+	for i, c := range v.Adjusted {
+		if got, l := c.draw(&d); got != c.Token || !slices.Equal(l, c.Logprobs) {
+			t.Errorf("adjusted draw %d gives %d, %v, want %d, %v", i, got, l, c.Token, c.Logprobs)
 		}
 	}
 }

@@ -1,0 +1,141 @@
+package model
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/koinon-network/koinon/core"
+)
+
+// samplers use everything that a sampler has.
+func samplers() map[string]core.Sampler {
+	everything := core.Sampler{Temperature: 1_200_000, TopK: 200, TopP: 970_000, MinP: 100, MaxTokens: 24, IgnoreEOS: true,
+		RepetitionPenalty: 1_300_000, FrequencyPenalty: 400_000, PresencePenalty: -300_000, Logprobs: 4,
+		Bias: []core.TokenBias{{Token: 40, Bias: -100_000_000}, {Token: 97, Bias: 2_500_000}}}
+	greedy := core.Sampler{MaxTokens: 24, IgnoreEOS: true, RepetitionPenalty: 1_100_000, Logprobs: 1}
+	return map[string]core.Sampler{"everything": everything, "greedy": greedy}
+}
+
+// told is an answer with its log-probabilities.
+type told struct {
+	output   []core.Token
+	logprobs []core.TokenLogprobs
+	finish   core.FinishReason
+}
+
+func tell(s core.Sequence) told {
+	return told{slices.Clone(s.Output()), slices.Clone(s.Logprobs()), s.Finish()}
+}
+
+func (a told) equal(t *testing.T, name string, b told) {
+	t.Helper()
+	if !slices.Equal(a.output, b.output) || a.finish != b.finish {
+		t.Errorf("%s: %v, %q, want %v, %q", name, b.output, b.finish, a.output, a.finish)
+	}
+	if !reflect.DeepEqual(a.logprobs, b.logprobs) {
+		t.Errorf("%s: other log-probabilities", name)
+	}
+}
+
+func TestEverySamplerGivesTheSameAnswerEverywhere(t *testing.T) {
+	spread(t)
+	for name, sampler := range samplers() {
+		t.Run(name, func(t *testing.T) {
+			m := standard.open(t, Options{Threads: 1, PrefillRows: 1})
+			in := core.SequenceInput{Input: prompt(m, 30, 3), Sampler: sampler, Seed: core.Seed{4}}
+			s := start(t, m, in)
+			finish(t, m, s)
+			want := tell(s)
+			s.Release()
+			if n := sampler.Logprobs; n > 0 && (len(want.logprobs) != len(want.output) || want.logprobs[0][0].Token != want.output[0]) {
+				t.Fatalf("log-probabilities of %d tokens for %d", len(want.logprobs), len(want.output))
+			}
+
+			other := standard.open(t, Options{Threads: 3, PrefillRows: 8})
+			want.equal(t, "in a batch", amongOthers(t, other, in))
+			for _, k := range []int{1, 9, len(want.output) - 1} {
+				resumed := in
+				resumed.Input, resumed.Base = slices.Concat(in.Input, want.output[:k]), k
+				rest := want
+				rest.output = want.output[k:]
+				if want.logprobs != nil {
+					rest.logprobs = want.logprobs[k:]
+				}
+				rest.equal(t, "continued", amongOthers(t, other, resumed))
+			}
+			r := replay(t, other, in, want.output)
+			want.equal(t, "replayed", told{r.Tokens, r.Logprobs, r.Finish})
+			if r.Ended != len(want.output)-1 {
+				t.Errorf("replayed: ended after %d of %d", r.Ended, len(want.output))
+			}
+		})
+	}
+}
+
+// amongOthers answers in a batch with all samplers' answers to other prompts.
+func amongOthers(t *testing.T, m *Model, in core.SequenceInput) told {
+	t.Helper()
+	s := start(t, m, in)
+	defer s.Release()
+	batch := []core.Sequence{s}
+	seed := byte(20)
+	for _, sampler := range samplers() {
+		other := start(t, m, core.SequenceInput{Input: prompt(m, 11, uint64(seed)), Sampler: sampler, Seed: core.Seed{seed}})
+		defer other.Release()
+		batch = append(batch, other)
+		seed++
+	}
+	for s.Finish() == "" {
+		if err := m.Step(context.Background(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tell(s)
+}
+
+func TestSeedsReproduceAnswers(t *testing.T) {
+	m := standard.open(t, Options{})
+	in := core.SequenceInput{Input: prompt(m, 20, 3), Sampler: warm(20)}
+	answers := map[string]bool{}
+	for seed := range byte(4) {
+		in.Seed = core.Seed{seed}
+		a, b := answer(t, m, in), answer(t, m, in)
+		a.compare(t, "the same seed again", b)
+		answers[text(m, a.output)] = true
+	}
+	if len(answers) != 4 {
+		t.Errorf("4 seeds gave %d answers", len(answers))
+	}
+}
+
+func TestPenaltiesAndBiasesReachTheAnswer(t *testing.T) {
+	m := standard.open(t, Options{})
+	in := core.SequenceInput{Input: prompt(m, 20, 3), Sampler: core.Sampler{MaxTokens: 40, IgnoreEOS: true}}
+	plain := answer(t, m, in).output
+	in.Sampler.Bias = []core.TokenBias{{Token: 65, Bias: 100_000_000}}
+	if got := answer(t, m, in).output; slices.ContainsFunc(got, func(t core.Token) bool { return t != 65 }) {
+		t.Errorf("a bias of 100 gives %v", got)
+	}
+	in.Sampler.FrequencyPenalty = 2_000_000
+	biased := answer(t, m, in).output
+	in.Sampler.Bias = nil
+	in.Sampler.PresencePenalty, in.Sampler.RepetitionPenalty = 2_000_000, 2_000_000
+	distinct := func(ids []core.Token) int {
+		ids = slices.Clone(ids)
+		slices.Sort(ids)
+		return len(slices.Compact(ids))
+	}
+	penalised := answer(t, m, in).output
+	if distinct(penalised) <= distinct(plain) {
+		t.Errorf("%d distinct tokens with penalties, %d without", distinct(penalised), distinct(plain))
+	}
+	if distinct(biased) != 1 {
+		t.Errorf("a penalty of 2 a time outweighs a bias of 100 within 40 tokens: %v", biased)
+	}
+	in.Sampler.Bias = []core.TokenBias{{Token: 307, Bias: 1}}
+	if _, err := m.NewSequence(in); core.CodeOf(err) != core.CodeInvalid {
+		t.Errorf("a bias of token 307 of 307: %v", err)
+	}
+}
