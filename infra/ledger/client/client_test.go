@@ -9,6 +9,10 @@ import (
 	"testing"
 	"time"
 
+	cmtrpc "github.com/cometbft/cometbft/rpc/client"
+	coretypes "github.com/cometbft/cometbft/rpc/core/types"
+	cmttypes "github.com/cometbft/cometbft/types"
+
 	"cosmossdk.io/math"
 
 	"github.com/koinon-network/koinon/core"
@@ -24,6 +28,7 @@ import (
 
 var (
 	chain    *client.Client
+	node     cmtrpc.Client
 	remote   string
 	payer    = fixture.Key(1)
 	provider = fixture.Key(2)
@@ -51,8 +56,8 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer net.Stop()
-	remote = "http://" + net.Endpoints.Comet
-	if chain, err = client.New(ctx, net.Nodes[0].Client); err != nil {
+	remote, node = "http://"+net.Endpoints.Comet, net.Nodes[0].Client
+	if chain, err = client.New(ctx, node); err != nil {
 		panic(err)
 	}
 	defer chain.Close()
@@ -274,5 +279,38 @@ func TestDialOverTheNetwork(t *testing.T) {
 	}
 	if _, err := client.Dial(ctx, "http://127.0.0.1:1"); core.CodeOf(err) != core.CodeUnavailable {
 		t.Errorf("nobody listens: %v", err)
+	}
+}
+
+// forgetful is a node whose pool loses every transaction once, as a pool does
+// with what follows a gap in an account's sequence numbers.
+type forgetful struct {
+	cmtrpc.Client
+	mu   sync.Mutex
+	lost map[string]bool
+}
+
+func (f *forgetful) BroadcastTxSync(ctx context.Context, raw cmttypes.Tx) (*coretypes.ResultBroadcastTx, error) {
+	f.mu.Lock()
+	first := !f.lost[string(raw)]
+	f.lost[string(raw)] = true
+	f.mu.Unlock()
+	if first {
+		return &coretypes.ResultBroadcastTx{Hash: raw.Hash()}, nil
+	}
+	return f.Client.BroadcastTxSync(ctx, raw)
+}
+
+func TestTransactionThatThePoolLost(t *testing.T) {
+	ctx := context30(t)
+	c, err := client.New(ctx, &forgetful{Client: node, lost: map[string]bool{}})
+	must(t, err)
+	defer c.Close()
+	w, err := c.Wallet(owner)
+	must(t, err)
+	to := fixture.Key(2000).Address()
+	must(t, w.Send(ctx, to, core.NewAmount(7)))
+	if got, err := chain.Balance(ctx, to); err != nil || got.Cmp(core.NewAmount(7)) != 0 {
+		t.Errorf("%v, %v", got, err)
 	}
 }

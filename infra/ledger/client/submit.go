@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"regexp"
 	"strconv"
+	"time"
 
 	"github.com/cosmos/evm/crypto/ethsecp256k1"
 	feemarket "github.com/cosmos/evm/x/feemarket/types"
@@ -29,6 +30,8 @@ const (
 	lifetime = 60
 	// attempts bounds how often a transaction is numbered anew.
 	attempts = 5
+	// rebroadcast is how long a transaction may wait before the node gets it again.
+	rebroadcast = 1500 * time.Millisecond
 	// maxGas is what one transaction may ask for.
 	maxGas = 50_000_000
 )
@@ -91,6 +94,7 @@ func bodyOf(msgs []proto.Message) (*tx.TxBody, error) {
 
 // sent is a transaction in the node's pool.
 type sent struct {
+	raw  []byte
 	hash [32]byte
 	wait *wait
 	fee  core.Amount
@@ -124,7 +128,7 @@ func (w *Wallet) send(ctx context.Context, template *tx.TxBody, gasFactor int64)
 	if err != nil {
 		return sent{}, err
 	}
-	s := sent{hash: sha256.Sum256(raw), fee: fee}
+	s := sent{raw: raw, hash: sha256.Sum256(raw), fee: fee}
 	s.wait = w.c.follow.await(s.hash, int64(body.TimeoutHeight))
 	res, err := w.c.rpc.BroadcastTxSync(ctx, raw)
 	switch {
@@ -178,14 +182,31 @@ func (w *Wallet) renumber(r *refusal) bool {
 	return true
 }
 
-// finish waits until the transaction is in a block or never will be.
+// outcome waits until the transaction is in a block or never will be. A pool
+// throws out what follows a gap in an account's sequence numbers, without a
+// word, also when the gap is filled a moment later: so the same bytes, which
+// can take effect only once, are handed over again while they wait.
+func (w *Wallet) outcome(ctx context.Context, s sent) (outcome, error) {
+	again := time.NewTicker(rebroadcast)
+	defer again.Stop()
+	for {
+		select {
+		case o := <-s.wait.done:
+			return o, nil
+		case <-again.C:
+			_, _ = w.c.rpc.BroadcastTxSync(ctx, s.raw) // refused if it is there, or too early
+		case <-ctx.Done():
+			w.c.follow.abandon(s.hash)
+			return outcome{}, &core.Error{Code: core.CodeUnavailable, Message: fmt.Sprintf("transaction %x is not final yet", s.hash), Next: "look it up before sending it again", Err: ctx.Err()}
+		}
+	}
+}
+
+// finish returns what became of a transaction.
 func (w *Wallet) finish(ctx context.Context, s sent) (Result, error) {
-	var o outcome
-	select {
-	case o = <-s.wait.done:
-	case <-ctx.Done():
-		w.c.follow.abandon(s.hash)
-		return Result{}, &core.Error{Code: core.CodeUnavailable, Message: fmt.Sprintf("transaction %x is not final yet", s.hash), Next: "look it up before sending it again", Err: ctx.Err()}
+	o, err := w.outcome(ctx, s)
+	if err != nil {
+		return Result{}, err
 	}
 	if o.expired {
 		w.mu.Lock()

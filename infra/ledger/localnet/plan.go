@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/cometbft/cometbft/p2p"
 	cmttypes "github.com/cometbft/cometbft/types"
@@ -121,10 +123,10 @@ func (n *Net) writeGenesis(doc *cmttypes.GenesisDoc, validators int) error {
 }
 
 // merge prefers what the caller fixes; where he leaves the port open, what was
-// in use before.
+// in use before, if it is still free.
 func merge(want, had rpc.Endpoints) rpc.Endpoints {
 	pick := func(want, had string) string {
-		if _, port, err := net.SplitHostPort(want); err == nil && port == "0" && had != "" {
+		if openPort(want) && had != "" && free(had) {
 			return had
 		}
 		return want
@@ -133,6 +135,48 @@ func merge(want, had rpc.Endpoints) rpc.Endpoints {
 		Comet: pick(want.Comet, had.Comet), GRPC: pick(want.GRPC, had.GRPC),
 		REST: pick(want.REST, had.REST), EVM: pick(want.EVM, had.EVM),
 	}
+}
+
+func openPort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port == "0"
+}
+
+func free(address string) bool {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// Ports for listeners that CometBFT opens itself, some time after they were
+// chosen here. They lie below those that operating systems hand out, so that no
+// outgoing connection takes one in between.
+const (
+	lowestPort = 20000
+	ports      = 12000
+)
+
+// hold listens on the host of address, on its port or, where that is 0 or in
+// use, on another one.
+func hold(address string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if port != "0" {
+		if l, err := net.Listen("tcp", address); err == nil {
+			return l, nil
+		}
+	}
+	for range 100 {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(lowestPort+rand.IntN(ports))))
+		if err == nil {
+			return l, nil
+		}
+	}
+	return nil, &core.Error{Code: core.CodeUnavailable, Message: "no free port on " + host, Next: "stop other programs"}
 }
 
 // addresses gives every member a free port, its former one if possible, and
@@ -146,7 +190,11 @@ func (p *plan) addresses() ([]string, error) {
 		}
 	}()
 	if p.Endpoints.Comet != "" {
-		l, err := rpc.Listen("CometBFT RPC", p.Endpoints.Comet)
+		listen := hold
+		if !openPort(p.Endpoints.Comet) { // the caller's choice
+			listen = func(address string) (net.Listener, error) { return rpc.Listen("CometBFT RPC", address) }
+		}
+		l, err := listen(p.Endpoints.Comet)
 		if err != nil {
 			return nil, err
 		}
@@ -155,12 +203,9 @@ func (p *plan) addresses() ([]string, error) {
 	peers := make([]string, len(p.Members))
 	for i := range p.Members {
 		m := &p.Members[i]
-		l, err := net.Listen("tcp", m.address())
+		l, err := hold(m.address())
 		if err != nil {
-			l, err = net.Listen("tcp", "127.0.0.1:0")
-		}
-		if err != nil {
-			return nil, &core.Error{Code: core.CodeUnavailable, Message: "no free port on 127.0.0.1", Next: "stop other programs", Err: err}
+			return nil, err
 		}
 		held, m.Port = append(held, l), l.Addr().(*net.TCPAddr).Port
 		peers[i] = string(m.Peer) + "@" + m.address()
