@@ -3,6 +3,8 @@ package core
 import (
 	"crypto/sha256"
 	"encoding/binary"
+
+	"github.com/koinon-network/koinon/core/merkle"
 )
 
 // digester builds one SHA-256 over tagged, fixed-width or length-prefixed
@@ -46,14 +48,18 @@ func (d *digester) flag(v bool) *digester {
 
 func (d *digester) sum() Hash { return sha256.Sum256(d.b) }
 
-// HashTokens commits to a token sequence and its length.
+// HashTokens commits to a token sequence: the Merkle root over TokenLeaf of each,
+// so that one token can be shown without the others.
 func HashTokens(ids []Token) Hash {
-	d := newDigest("koinon/tokens/1").u32(uint32(len(ids)))
-	for _, t := range ids {
-		d.u32(uint32(t))
+	leaves := make([]Hash, len(ids))
+	for i, t := range ids {
+		leaves[i] = TokenLeaf(t)
 	}
-	return d.sum()
+	return merkle.Root(leaves)
 }
+
+// TokenLeaf is a token's leaf under HashTokens.
+func TokenLeaf(t Token) Hash { return newDigest("koinon/token/1").u32(uint32(t)).sum() }
 
 // TokenChain extends a hash chain over output tokens by ids. The chain of no
 // tokens is the zero hash; each step is SHA-256(previous || big-endian id).

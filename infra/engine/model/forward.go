@@ -176,7 +176,7 @@ func (m *Model) bound(r *row, l int, x, k, v []float32) {
 	}
 	if s := r.sequence; s.in.Trace {
 		b := s.lease.blocks[r.position/kernel.PageTokens]
-		digest(&b.digests[r.position%kernel.PageTokens*(m.config.layers+1)+l], x, k, v)
+		b.digests[r.position%kernel.PageTokens*(m.config.layers+1)+l] = digest(x, k, v)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/commit"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/sample"
 	"github.com/koinon-network/koinon/infra/engine/spec"
@@ -114,13 +115,6 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 	keys, values := make([][]float32, m.layers), make([][]float32, m.layers)
 	frequencies := r.rope.Frequencies()
 	cos, sin := make([]float32, len(frequencies)), make([]float32, len(frequencies))
-	sum := func(parts ...[]float32) core.Hash {
-		var b []byte
-		for _, p := range parts {
-			b = append(b, littleEndian(p)...)
-		}
-		return sha256.Sum256(b)
-	}
 	for pos, id := range ids {
 		x := r.embed(id)
 		spec.RoPERow(cos, sin, frequencies, pos)
@@ -140,7 +134,7 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 			for i := 0; i < kv; i += m.headDim {
 				spec.Rotate(k[i:i+m.headDim], cos, sin, r.rope.Style)
 			}
-			digests = append(digests, sum(x, k, v))
+			digests = append(digests, commit.Boundary(commit.Vector(x), commit.Vector(k), commit.Vector(v)))
 			keys[l], values[l] = append(keys[l], k...), append(values[l], v...)
 			mixed := make([]float32, q)
 			for head := range m.heads {
@@ -159,7 +153,7 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 			spec.SiLUMul(gate, up)
 			spec.Add(x, r.linear(p+"ffn_down.weight", gate))
 		}
-		digests = append(digests, sum(x))
+		digests = append(digests, commit.Boundary(commit.Vector(x), core.Hash{}, core.Hash{}))
 		h := make([]float32, m.width)
 		spec.RMSNorm(h, x, r.vector("output_norm.weight"), 1e-5)
 		head := "output.weight"
