@@ -33,6 +33,7 @@ import (
 	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
 	cryptocodec "github.com/cosmos/cosmos-sdk/crypto/codec"
 	"github.com/cosmos/cosmos-sdk/crypto/keyring"
+	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/voucher"
@@ -116,35 +117,44 @@ func (r *Ring) Create(name string) (a core.Address, mnemonic string, err error) 
 	return a, mnemonic, err
 }
 
-// Import stores an account given by 64 hex digits or by its mnemonic words.
+// Import stores an account given by 64 hex digits or by its mnemonic words. A
+// ring holds an account once.
 func (r *Ring) Import(name, secret string) (core.Address, error) {
 	if err := r.free(name); err != nil {
 		return core.Address{}, err
 	}
-	secret = strings.TrimSpace(secret)
-	if strings.Contains(secret, " ") {
-		words := strings.Join(strings.Fields(secret), " ")
-		record, err := r.kr.NewAccount(name, words, keyring.DefaultBIP39Passphrase, Path, evmhd.EthSecp256k1)
+	private, err := privateKey(strings.Fields(secret))
+	if err != nil {
+		return core.Address{}, err
+	}
+	key, err := voucher.NewKey(private)
+	if err != nil {
+		return core.Address{}, notAKey()
+	}
+	a := key.Address()
+	if held, err := r.kr.KeyByAddress(sdk.AccAddress(a[:])); err == nil {
+		return core.Address{}, &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("the account %s is here already, as %s", a, held.Name), Next: "use it by that name"}
+	}
+	return a, r.kr.ImportPrivKeyHex(name, hex.EncodeToString(private), string(evmhd.EthSecp256k1Type))
+}
+
+func notAKey() error {
+	return &core.Error{Code: core.CodeInvalid, Message: "a private key is 64 hex digits, or 12 to 24 words"}
+}
+
+func privateKey(words []string) ([]byte, error) {
+	if len(words) > 1 {
+		b, err := evmhd.EthSecp256k1.Derive()(strings.Join(words, " "), keyring.DefaultBIP39Passphrase, Path)
 		if err != nil {
-			return core.Address{}, &core.Error{Code: core.CodeInvalid, Message: "these are not valid mnemonic words", Next: "check their spelling and order"}
+			return nil, &core.Error{Code: core.CodeInvalid, Message: "these are not valid mnemonic words", Next: "check their spelling and order"}
 		}
-		return addressOf(record)
+		return b, nil
 	}
-	b, err := hex.DecodeString(strings.TrimPrefix(secret, "0x"))
-	if err == nil {
-		_, err = voucher.NewKey(b)
-	}
+	b, err := hex.DecodeString(strings.TrimPrefix(strings.Join(words, ""), "0x"))
 	if err != nil {
-		return core.Address{}, &core.Error{Code: core.CodeInvalid, Message: "a private key is 64 hex digits, or 12 to 24 words"}
+		return nil, notAKey()
 	}
-	if err := r.kr.ImportPrivKeyHex(name, hex.EncodeToString(b), string(evmhd.EthSecp256k1Type)); err != nil {
-		return core.Address{}, err
-	}
-	s, err := r.Signer(name)
-	if err != nil {
-		return core.Address{}, err
-	}
-	return s.Address(), nil
+	return b, nil
 }
 
 func (r *Ring) free(name string) error {

@@ -31,10 +31,17 @@ func open(t *testing.T, home string) *Ring {
 
 func TestWordsAndHexGiveTheEthereumAccount(t *testing.T) {
 	r := open(t, t.TempDir())
-	for name, s := range map[string]string{"words": words, "hex": secret, "prefixed": "0x" + secret} {
+	given := map[string]string{"words": words, "hex": secret, "prefixed": "0x" + secret}
+	for name, s := range given {
+		r = open(t, t.TempDir())
 		a, err := r.Import(name, s)
 		if err != nil || a.String() != account {
 			t.Errorf("%s: %s, %v", name, a, err)
+		}
+		for again, s := range given {
+			if _, err := r.Import("second", s); core.CodeOf(err) != core.CodeInvalid || !strings.Contains(err.Error(), "as "+name) {
+				t.Errorf("%s after %s: %v", again, name, err)
+			}
 		}
 	}
 	for _, s := range []string{"", "12", "test test junk", strings.Repeat("0", 64), strings.Repeat("z", 64)} {
@@ -99,14 +106,15 @@ func TestPeerKeyIsDerived(t *testing.T) {
 	if _, err := r.Import("a", words); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Import("b", secret); err != nil {
+	elsewhere := open(t, t.TempDir())
+	if _, err := elsewhere.Import("b", secret); err != nil {
 		t.Fatal(err)
 	}
 	a, err := r.PeerKey("a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, _ := r.PeerKey("b"); !a.Equal(b) {
+	if b, _ := elsewhere.PeerKey("b"); !a.Equal(b) {
 		t.Error("the same account has two peer keys")
 	}
 	if _, _, err := r.Create("c"); err != nil {
