@@ -240,5 +240,9 @@ type ModelInfo struct {
 	ContextLength int     `json:"context_length"`
 	Vocabulary    int     `json:"vocabulary"`
 	Layers        int     `json:"layers"`
+	Width         int     `json:"width"` // elements of a hidden state and of an embedding
 	Semantics     uint32  `json:"semantics"`
+	// Pooling is how the model's file says that its embeddings are pooled; ""
+	// where it does not say.
+	Pooling Pooling `json:"pooling,omitempty"`
 }

@@ -31,9 +31,10 @@ type Engine interface {
 	// Replay re-executes an answer by one teacher-forced prefill of in.Input and
 	// output: what an audit does, and what it must equal.
 	Replay(ctx context.Context, in SequenceInput, output []Token) (Replayed, error)
-	// Embed returns one vector of unit length per input, each of which depends on
-	// its own input alone. Steps of sequences go on meanwhile. It fails with
-	// CodeInvalid where the model has no such pooling.
+	// Embed returns one vector of unit length per input, of Info().Width elements,
+	// each of which depends on its own input alone (spec/answer.md). Steps of
+	// sequences go on meanwhile. It fails with CodeInvalid where the model has no
+	// such pooling, CodeContextLength or CodeBusy.
 	Embed(ctx context.Context, inputs [][]Token, p Pooling) ([][]float32, error)
 	Close() error
 }

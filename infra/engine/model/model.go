@@ -132,8 +132,13 @@ func build(f *gguf.File, name string, o Options) (*Model, error) {
 	if s, err := f.Text("general.name"); err == nil && s != "" {
 		name = s
 	}
+	pooling, err := readPooling(f.Metadata, c.architecture)
+	if err != nil {
+		return nil, err
+	}
 	m.info = core.ModelInfo{ID: id, Name: name, Architecture: c.architecture, Parameters: m.weights.parameters,
-		ContextLength: m.context, Vocabulary: m.tokenizer.Size(), Layers: c.layers, Semantics: core.SemanticsV1}
+		ContextLength: m.context, Vocabulary: m.tokenizer.Size(), Layers: c.layers, Width: c.width,
+		Semantics: core.SemanticsV1, Pooling: pooling}
 	m.pool = kernel.NewPool(threads)
 	m.rope = kernel.NewRoPE(m.pool, c.rope, m.context)
 	m.scale = spec.AttentionScale(c.headDim)

@@ -20,6 +20,8 @@ type reference struct {
 	file *gguf.File
 	m    tiny
 	rope spec.RoPE
+
+	states [][]float32 // what run leaves: the normalised final state of every position
 }
 
 func newReference(t testing.TB, m tiny) *reference {
@@ -111,6 +113,7 @@ func (r *reference) linear(name string, x []float32) []float32 {
 // digests, [position][layer].
 func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Hash) {
 	m := r.m
+	r.states = nil
 	q, kv := m.heads*m.headDim, m.kvHeads*m.headDim
 	keys, values := make([][]float32, m.layers), make([][]float32, m.layers)
 	frequencies := r.rope.Frequencies()
@@ -156,6 +159,7 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 		digests = append(digests, commit.Boundary(commit.Vector(x), core.Hash{}, core.Hash{}))
 		h := make([]float32, m.width)
 		spec.RMSNorm(h, x, r.vector("output_norm.weight"), 1e-5)
+		r.states = append(r.states, h)
 		head := "output.weight"
 		if m.tied {
 			head = "token_embd.weight"

@@ -70,11 +70,8 @@ func (s *sequence) judge(output []core.Token) (core.FinishReason, int) {
 func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replayed) error {
 	m.pass.Lock()
 	defer m.pass.Unlock()
-	m.life.Lock()
-	closed := m.closed
-	m.life.Unlock()
-	if closed {
-		return errClosed()
+	if err := m.alive(); err != nil {
+		return err
 	}
 	m.work.rows = m.work.rows[:0]
 	m.addRows(s, min(m.prefillRows, len(s.tokens)-s.processed))

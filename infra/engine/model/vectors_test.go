@@ -27,10 +27,24 @@ type answerVector struct {
 	BoundaryRoot core.Hash         `json:"boundary_root"`
 }
 
+// embeddingVector is one embedding by it.
+type embeddingVector struct {
+	Input   []core.Token `json:"input"`
+	Pooling core.Pooling `json:"pooling"`
+	Hash    core.Hash    `json:"sha256"` // of the elements as little-endian f32
+}
+
 type modelVectors struct {
-	Note    string         `json:"note"`
-	Root    core.ModelID   `json:"root"`
-	Answers []answerVector `json:"answers"`
+	Note       string            `json:"note"`
+	Root       core.ModelID      `json:"root"`
+	Answers    []answerVector    `json:"answers"`
+	Embeddings []embeddingVector `json:"embeddings"`
+}
+
+func (v *embeddingVector) run(t *testing.T, m *Model) embeddingVector {
+	got := *v
+	digest(&got.Hash, embed(t, m, v.Input, v.Pooling))
+	return got
 }
 
 func (v *answerVector) run(t *testing.T, m *Model) answerVector {
@@ -69,6 +83,10 @@ func makeVectors(t *testing.T) {
 	resumed := long
 	resumed.Input, resumed.Base = slices.Concat(long.Input, long.Output[:30]), 30
 	v.Answers = append(v.Answers, stop.run(t, m), resumed.run(t, m))
+	for i, n := range []int{1, 70, 70, 70} {
+		e := embeddingVector{Input: prompt(m, n, uint64(i)), Pooling: allPoolings[i%3]}
+		v.Embeddings = append(v.Embeddings, e.run(t, m))
+	}
 	b, err := json.MarshalIndent(v, "", " ")
 	if err == nil {
 		err = os.WriteFile(vectorDir+"model.json", append(b, '\n'), 0o644)
@@ -98,13 +116,18 @@ func TestPublishedVectors(t *testing.T) {
 	if m.Root() != v.Root {
 		t.Errorf("the root is %v, published is %v", m.Root(), v.Root)
 	}
-	if len(v.Answers) < 6 {
+	if len(v.Answers) < 6 || len(v.Embeddings) < 4 {
 		t.Fatal("the vectors are incomplete")
 	}
 	for i, want := range v.Answers {
 		got := want.run(t, m)
 		if !slices.Equal(got.Output, want.Output) || got.Finish != want.Finish || got.BoundaryRoot != want.BoundaryRoot {
 			t.Errorf("answer %d: %v %q %v", i, got.Output, got.Finish, got.BoundaryRoot.Short())
+		}
+	}
+	for i, want := range v.Embeddings {
+		if got := want.run(t, m); got.Hash != want.Hash {
+			t.Errorf("embedding %d: %v", i, got.Hash.Short())
 		}
 	}
 }
