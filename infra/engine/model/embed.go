@@ -54,12 +54,12 @@ type embedder struct {
 	pooling core.Pooling
 	inputs  [][]core.Token
 	started int
-	active  []*embedding // started and not done
+	active  []*pooled // started and not done
 	done    [][]float32
 }
 
-// embedding is one input in the making.
-type embedding struct {
+// pooled is one input in the making.
+type pooled struct {
 	sequence *sequence
 	sum      []float32 // of the states that are pooled so far
 }
@@ -119,13 +119,13 @@ func (e *embedder) start() error {
 		return err
 	}
 	e.started++
-	e.active = append(e.active, &embedding{s, make([]float32, e.model.config.width)})
+	e.active = append(e.active, &pooled{s, make([]float32, e.model.config.width)})
 	return nil
 }
 
 // pool takes what the pass computed for one input, from a row on, and returns
 // the next input's row.
-func (e *embedder) pool(one *embedding, row int) int {
+func (e *embedder) pool(one *pooled, row int) int {
 	m, s := e.model, one.sequence
 	w, width := &m.work, m.config.width
 	for ; row < len(w.rows) && w.rows[row].sequence == s; row++ {

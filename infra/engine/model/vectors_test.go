@@ -1,6 +1,7 @@
 package model
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"os"
@@ -43,7 +44,7 @@ type modelVectors struct {
 
 func (v *embeddingVector) run(t *testing.T, m *Model) embeddingVector {
 	got := *v
-	digest(&got.Hash, embed(t, m, v.Input, v.Pooling))
+	got.Hash = sha256.Sum256(core.EncodeVector(embed(t, m, v.Input, v.Pooling)))
 	return got
 }
 
