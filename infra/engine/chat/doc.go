@@ -7,7 +7,13 @@
 // text. A file without a template gets ChatML when its vocabulary has the
 // tokens for it, and otherwise a plain transcript ([Template.Origin] says which).
 //
+// Tools go into a prompt by [Options.Tools], calls and their results by
+// [Message]. [Template.Tools] says how the model writes a call: a [ToolParser]
+// cuts calls out of a streamed answer, whose text [Template.Decoder] makes;
+// [ToolFormat.Forms] describes them to a grammar.
+//
 // Guarantees: a template that cannot be parsed, or that uses something not
-// implemented, is an error of New, not a wrong prompt; rendering is bounded in
+// implemented, is an error of New, not a wrong prompt; so is one that fails on
+// representative conversations or leaves out what they say. Rendering is bounded in
 // steps, depth and output, reads nothing but its arguments, and never panics.
 package chat

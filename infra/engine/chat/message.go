@@ -14,7 +14,11 @@ import (
 type Message struct {
 	Role    string
 	Content string
-	// Fields are the message's other fields: name, tool_calls, tool_call_id, ...
+	// ToolCalls are the calls that an assistant's turn makes.
+	ToolCalls []ToolCall
+	// ToolCallID and Name say which call a turn of the role "tool" answers.
+	ToolCallID, Name string
+	// Fields are the message's other fields, such as reasoning_content.
 	Fields map[string]JSON
 }
 
@@ -108,6 +112,12 @@ func (m *Message) UnmarshalJSON(b []byte) error {
 			err = json.Unmarshal(raw, &m.Role)
 		case "content":
 			m.Content, err = content(raw)
+		case "tool_calls":
+			err = json.Unmarshal(raw, &m.ToolCalls)
+		case "tool_call_id":
+			err = json.Unmarshal(raw, &m.ToolCallID)
+		case "name":
+			err = json.Unmarshal(raw, &m.Name)
 		default:
 			if m.Fields == nil {
 				m.Fields = map[string]JSON{}
@@ -146,10 +156,37 @@ func content(raw []byte) (string, error) {
 	return strings.Join(texts, "\n"), nil
 }
 
-func (m Message) value() (any, error) {
+// manner is how a template wants tool calls, where templates differ.
+type manner struct {
+	textArguments bool // arguments as JSON text instead of a mapping
+	shortIDs      bool // ids of nine letters and digits only
+	nullContent   bool // none as the content of a turn that is calls alone
+}
+
+func (m Message) value(how manner) (any, error) {
 	d := newDict()
 	d.set("role", m.Role)
 	d.set("content", m.Content)
+	if how.nullContent && m.Content == "" && len(m.ToolCalls) > 0 {
+		d.set("content", nil)
+	}
+	if m.Name != "" {
+		d.set("name", m.Name)
+	}
+	if len(m.ToolCalls) > 0 {
+		calls := &list{}
+		for i, c := range m.ToolCalls {
+			v, err := c.value(how)
+			if err != nil {
+				return nil, fmt.Errorf("tool_calls[%d]: %w", i, err)
+			}
+			calls.items = append(calls.items, v)
+		}
+		d.set("tool_calls", calls)
+	}
+	if m.ToolCallID != "" {
+		d.set("tool_call_id", how.id(m.ToolCallID))
+	}
 	for _, name := range sortedKeys(m.Fields) {
 		v, err := m.Fields[name].value()
 		if err != nil {

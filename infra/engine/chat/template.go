@@ -2,6 +2,7 @@ package chat
 
 import (
 	"errors"
+	"fmt"
 	"sort"
 	"time"
 
@@ -34,8 +35,14 @@ const (
 // safe for concurrent use.
 type Template struct {
 	Origin Origin
-	body   []stmt
-	tok    *token.Tokenizer
+	// Tools is how the model writes calls of tools; nil where its template knows
+	// no tools, or a way of calling them that is not implemented.
+	Tools *ToolFormat
+
+	body     []stmt
+	tok      *token.Tokenizer
+	manner   manner
+	noSystem bool // the template drops a system message without a word
 }
 
 // New reads the template of a model's metadata, or picks a default.
@@ -51,12 +58,15 @@ func New(m gguf.Metadata, t *token.Tokenizer) (*Template, error) {
 	case err != nil:
 		return nil, err
 	}
-	body, err := parse(src)
+	tp := &Template{Origin: origin, tok: t}
+	if tp.body, err = parse(src); err == nil {
+		err = tp.probe()
+	}
 	if err != nil {
 		return nil, &core.Error{Code: core.CodeInvalid, Message: "the model's chat template cannot be used", Err: err,
 			Next: "use another file of this model, or send plain completions"}
 	}
-	return &Template{Origin: origin, body: body, tok: t}, nil
+	return tp, nil
 }
 
 func parse(src string) (body []stmt, err error) {
@@ -84,8 +94,9 @@ func catch(err *error) {
 type Options struct {
 	// AddGenerationPrompt ends the prompt where the assistant's answer begins.
 	AddGenerationPrompt bool
-	// Tools are the functions on offer, as JSON, for templates that know tools.
-	Tools []JSON
+	// Tools are the functions on offer. A model whose Template.Tools is nil takes
+	// none.
+	Tools []Tool
 	// Variables are further ones for the template, such as enable_thinking.
 	Variables map[string]JSON
 	// Now is what strftime_now tells; zero means the current time.
@@ -95,6 +106,32 @@ type Options struct {
 // Render returns the prompt's text. A conversation that the template refuses
 // gives an error with CodeInvalid that wraps a *Raised.
 func (t *Template) Render(messages []Message, o Options) (text string, err error) {
+	if err := t.check(messages, o); err != nil {
+		return "", err
+	}
+	return t.render(messages, o)
+}
+
+// check refuses what the template would leave out of the prompt.
+func (t *Template) check(messages []Message, o Options) error {
+	if t.Tools == nil && len(o.Tools) > 0 {
+		return &core.Error{Code: core.CodeInvalid, Message: "the model's chat template has no tool calls, or writes them in a way that is not supported",
+			Param: "tools", Next: "send the request without tools, or choose another model"}
+	}
+	for i, m := range messages {
+		if m.Role == "system" && t.noSystem {
+			return &core.Error{Code: core.CodeInvalid, Message: "the model's chat template has no place for a system message",
+				Param: fmt.Sprintf("messages[%d]", i), Next: "put its text into the first message of the user"}
+		}
+		if t.Tools == nil && (len(m.ToolCalls) > 0 || m.Role == "tool") {
+			return &core.Error{Code: core.CodeInvalid, Message: "the model's chat template has no place for tool calls and their results",
+				Param: fmt.Sprintf("messages[%d]", i), Next: "choose another model"}
+		}
+	}
+	return nil
+}
+
+func (t *Template) render(messages []Message, o Options) (text string, err error) {
 	vars, err := t.variables(messages, o)
 	if err != nil {
 		return "", &core.Error{Code: core.CodeInvalid, Message: "the conversation cannot be read", Err: err, Param: "messages"}
@@ -124,6 +161,18 @@ func (t *Template) Tokens(messages []Message, o Options) ([]core.Token, error) {
 	return t.tok.Encode(text, token.Options{AddBOS: true, ParseSpecial: true}), nil
 }
 
+// Decoder starts an answer's text, in which the control tokens that calls are
+// written with are shown, for Tools.Parser.
+func (t *Template) Decoder() *token.Decoder {
+	d := t.tok.NewDecoder()
+	if t.Tools != nil {
+		for _, mark := range t.Tools.Marks {
+			d.Show(t.tok.ID(mark))
+		}
+	}
+	return d
+}
+
 func execute(body []stmt, vars map[string]any, now time.Time) (text string, err error) {
 	defer catch(&err)
 	root := &scope{vars: vars}
@@ -146,8 +195,8 @@ func (t *Template) variables(messages []Message, o Options) (map[string]any, err
 	}
 	if len(o.Tools) > 0 {
 		tools := &list{}
-		for _, raw := range o.Tools {
-			v, err := raw.value()
+		for _, tool := range o.Tools {
+			v, err := tool.Raw.value()
 			if err != nil {
 				return nil, err
 			}
@@ -156,10 +205,10 @@ func (t *Template) variables(messages []Message, o Options) (map[string]any, err
 		vars["tools"] = tools
 	}
 	all := &list{}
-	for _, m := range messages {
-		v, err := m.value()
+	for i, m := range messages {
+		v, err := m.value(t.manner)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("messages[%d]: %w", i, err)
 		}
 		all.items = append(all.items, v)
 	}

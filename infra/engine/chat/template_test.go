@@ -216,12 +216,12 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestRefusedConversation(t *testing.T) {
-	m, tok := model(t, "{{ raise_exception('System role not supported') }}", "<s>", "</s>")
+	m, tok := model(t, "{% for m in messages %}{{ m.role != 'system' and m.content or raise_exception('System role not supported') }}{% endfor %}", "<s>", "</s>")
 	tp, err := New(m, tok)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = tp.Render(nil, Options{})
+	_, err = tp.Render(conversation(t, dialogue), Options{})
 	var raised *Raised
 	if core.CodeOf(err) != core.CodeInvalid || !errors.As(err, &raised) || raised.Message != "System role not supported" {
 		t.Error(err)
@@ -230,16 +230,16 @@ func TestRefusedConversation(t *testing.T) {
 
 func TestMessagesReadOpenAI(t *testing.T) {
 	ms := conversation(t, `[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
-		{"role":"assistant","content":null,"tool_calls":[{"z":1,"a":2}]}]`)
+		{"role":"assistant","content":null,"tool_calls":[{"id":"x","function":{"name":"f","arguments":"{\"z\": 1, \"a\": 2}"}}]}]`)
 	if ms[0].Content != "a\nb" || ms[1].Content != "" {
 		t.Errorf("%+v", ms)
 	}
-	body, _ := parse("{{ messages[1].tool_calls | tojson }}")
+	body, _ := parse("{{ messages[1].tool_calls[0].function.arguments | tojson }}")
 	vars, err := new(Template).variables(ms, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := execute(body, vars, time.Now()); got != `[{"z": 1, "a": 2}]` {
+	if got, _ := execute(body, vars, time.Now()); got != `{"z": 1, "a": 2}` {
 		t.Errorf("the order of keys is lost: %s", got)
 	}
 	var m Message

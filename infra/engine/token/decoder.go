@@ -14,15 +14,32 @@ import (
 type Decoder struct {
 	t       *Tokenizer
 	pending []byte // the beginning of a rune, at most 3 bytes
+	shown   map[core.Token]bool
 }
 
 // NewDecoder starts a stream.
 func (t *Tokenizer) NewDecoder() *Decoder { return &Decoder{t: t} }
 
+// Show has a control token written out as the vocabulary spells it, where it
+// would add nothing to the text. None and other tokens are ignored.
+func (d *Decoder) Show(id core.Token) {
+	if !d.t.IsControl(id) {
+		return
+	}
+	if d.shown == nil {
+		d.shown = map[core.Token]bool{}
+	}
+	d.shown[id] = true
+}
+
 // Write takes tokens and returns the text that is complete.
 func (d *Decoder) Write(ids ...core.Token) string {
 	b := d.pending
 	for _, id := range ids {
+		if d.shown[id] {
+			b = append(b, d.t.Text(id)...)
+			continue
+		}
 		b = append(b, d.t.Piece(id)...)
 	}
 	end := len(b)
