@@ -14,6 +14,7 @@
 //
 // Guarantees: a template that cannot be parsed, or that uses something not
 // implemented, is an error of New, not a wrong prompt; so is one that fails on
-// representative conversations or leaves out what they say. Rendering is bounded in
-// steps, depth and output, reads nothing but its arguments, and never panics.
+// a question. Conversations of which it would leave something out are refused by
+// Render. Rendering is bounded in steps, depth and output, reads nothing but its
+// arguments, and never panics.
 package chat

@@ -39,9 +39,7 @@ func (t *Template) probe() error {
 	if err != nil && !errors.As(err, &raised) {
 		return fmt.Errorf("with several turns: %w", err)
 	}
-	if err == nil && (strings.Count(more, probeUser) != 2 || !strings.Contains(more, probeAnswer)) {
-		return errors.New("it leaves out turns of a conversation")
-	}
+	t.oneTurn = err == nil && (strings.Count(more, probeUser) != 2 || !strings.Contains(more, probeAnswer))
 	with, err := t.try(Options{AddGenerationPrompt: true}, Message{Role: "system", Content: probeSystem}, user)
 	if err != nil && !errors.As(err, &raised) {
 		return fmt.Errorf("with a system message: %w", err)

@@ -43,6 +43,7 @@ type Template struct {
 	tok      *token.Tokenizer
 	manner   manner
 	noSystem bool // the template drops a system message without a word
+	oneTurn  bool // the template drops earlier turns without a word
 }
 
 // New reads the template of a model's metadata, or picks a default.
@@ -119,6 +120,10 @@ func (t *Template) check(messages []Message, o Options) error {
 			Param: "tools", Next: "send the request without tools, or choose another model"}
 	}
 	for i, m := range messages {
+		if i > 0 && messages[i-1].Role != "system" && t.oneTurn {
+			return &core.Error{Code: core.CodeInvalid, Message: "the model's chat template takes a single turn only",
+				Param: fmt.Sprintf("messages[%d]", i), Next: "send the last message alone"}
+		}
 		if m.Role == "system" && t.noSystem {
 			return &core.Error{Code: core.CodeInvalid, Message: "the model's chat template has no place for a system message",
 				Param: fmt.Sprintf("messages[%d]", i), Next: "put its text into the first message of the user"}

@@ -228,6 +228,32 @@ func TestRefusedConversation(t *testing.T) {
 	}
 }
 
+func TestWhatATemplateLeavesOutIsRefused(t *testing.T) {
+	m, tok := model(t, "{{ messages[-1].content }}", "<s>", "</s>")
+	tp, err := New(m, tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, system := Message{Role: "user", Content: "x"}, Message{Role: "system", Content: "y"}
+	for _, c := range []struct {
+		ms   []Message
+		want string
+	}{
+		{[]Message{user}, ""},
+		{[]Message{system, user}, "no place for a system message"},
+		{[]Message{user, {Role: "assistant", Content: "z"}, user}, "a single turn only"},
+		{[]Message{{Role: "assistant", ToolCalls: []ToolCall{{Name: "f"}}}}, "no place for tool calls"},
+	} {
+		if _, err := tp.Render(c.ms, Options{}); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+	}
+	m, tok = model(t, "{{ bos_token }}", "<s>", "</s>")
+	if _, err := New(m, tok); err == nil || !strings.Contains(err.Error(), "leaves out what the user says") {
+		t.Error(err)
+	}
+}
+
 func TestMessagesReadOpenAI(t *testing.T) {
 	ms := conversation(t, `[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
 		{"role":"assistant","content":null,"tool_calls":[{"id":"x","function":{"name":"f","arguments":"{\"z\": 1, \"a\": 2}"}}]}]`)
