@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/koinon-network/koinon/infra/engine/kernel"
 )
 
 // Version is the release, or the commit this binary was built from.
@@ -27,13 +29,14 @@ func Version() string {
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version, and the instruction set that the engine uses", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := map[string]string{"version": Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+			v := map[string]string{"version": Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+				"instruction_set": kernel.InstructionSet()}
 			if wantsJSON(cmd) {
 				return printJSON(cmd, v)
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "koinon %s (%s, %s)\n", v["version"], v["go"], v["platform"])
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "koinon %s (%s, %s, %s)\n", v["version"], v["go"], v["platform"], v["instruction_set"])
 			return err
 		},
 	}

@@ -6,9 +6,19 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
-// accelerated says that the processor runs the assembly. Tests clear it to
-// compare both forms.
-var accelerated = cpu.X86.HasAVX2 && hasF16C()
+// accelerated says that the assembly runs.
+var accelerated bool
+
+func init() { useInstructions(instructions) }
+
+func useInstructions(set string) { accelerated = set != portable }
+
+func processorSets() []string {
+	if cpu.X86.HasAVX2 && hasF16C() {
+		return []string{"avx2"}
+	}
+	return nil
+}
 
 func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
 	if !accelerated || blocks == 0 {

@@ -1,4 +1,4 @@
-//go:build !amd64
+//go:build !amd64 && !arm64
 
 package kernel
 
@@ -6,7 +6,9 @@ import "github.com/koinon-network/koinon/infra/engine/spec"
 
 // Architectures without assembly of their own run the portable forms.
 
-const accelerated = false
+func useInstructions(string) {}
+
+func processorSets() []string { return nil }
 
 func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
 	quantizePortable(x, q, scales, sums, blocks, size)

@@ -7,7 +7,8 @@
 //
 // The guarantee: every result equals package spec's in every bit, whatever the
 // number of threads, the number of tokens in a call and the instruction set.
-// On amd64 with AVX2 and F16C generated assembly runs, elsewhere portable Go.
+// On amd64 with AVX2 and F16C and on arm64 generated assembly runs, elsewhere
+// portable Go. [InstructionSet] says which; [InstructionVariable] chooses.
 //
 // Lengths and strides count float32 elements. Functions panic, like slices do,
 // when a slice is shorter than its stated shape.

@@ -105,6 +105,10 @@ func open(f *gguf.File, name string, o Options) (*Model, error) {
 }
 
 func build(f *gguf.File, name string, o Options) (*Model, error) {
+	if err := kernel.CheckInstructionSet(); err != nil {
+		return nil, &core.Error{Code: core.CodeInvalid, Message: "the engine was asked for instructions that are not here", Err: err,
+			Next: "unset " + kernel.InstructionVariable + ", or give it one of the named values"}
+	}
 	c, err := readConfig(f.Metadata)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,122 @@
+package kernel
+
+import (
+	"golang.org/x/sys/cpu"
+
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// accelerated says that the assembly runs; dotProduct that it multiplies bytes
+// in groups of four (SDOT).
+var accelerated, dotProduct bool
+
+func init() { useInstructions(instructions) }
+
+func useInstructions(set string) { accelerated, dotProduct = set != portable, set == neonDot }
+
+// neonDot is NEON with SDOT; NEON itself is part of the architecture.
+const neonDot = "neon-dotprod"
+
+func processorSets() []string {
+	if cpu.ARM64.HasASIMDDP {
+		return []string{neonDot, "neon"}
+	}
+	return []string{"neon"}
+}
+
+func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
+	if !accelerated || blocks == 0 {
+		quantizePortable(x, q, scales, sums, blocks, size)
+		return
+	}
+	last := (blocks - 1) * size
+	_, _, _, _ = x[blocks*spec.Block-1], q[(blocks*8-1)*4*size+3], scales[last], sums[last]
+	if size == 1 {
+		quantizeBlocks(&x[0], &q[0], &scales[0], &sums[0], blocks)
+	} else {
+		quantizeStrided(&x[0], &q[0], &scales[0], &sums[0], blocks, 4*size)
+	}
+}
+
+func softmax(x []float32) float32 {
+	n := len(x) &^ 7
+	if !accelerated || n != len(x) || n == 0 {
+		return spec.Softmax(x)
+	}
+	var lanes spec.Lanes
+	softmax8(&x[0], n, &lanes[0])
+	return lanes.Total()
+}
+
+func rmsNorm(dst, x, weight []float32, eps float32) {
+	n := len(x) &^ 7
+	if !accelerated || n == 0 {
+		spec.RMSNorm(dst, x, weight, eps)
+		return
+	}
+	var lanes spec.Lanes
+	sumSquares8(&x[0], n, &lanes[0])
+	lanes.AddSquares(x[n:])
+	inv := spec.RMSNormInverse(lanes.Total(), len(x), eps)
+	scaleMul8(&dst[0], &x[0], &weight[0], n, inv)
+	spec.RMSNormScale(dst[n:], x[n:], weight[n:], inv)
+}
+
+func addInto(dst, x []float32) {
+	n := wholeVectors(x)
+	if n > 0 {
+		add8(&dst[0], &x[0], n)
+	}
+	spec.Add(dst[n:], x[n:])
+}
+
+func siluMul(gate, up []float32) {
+	n := wholeVectors(gate)
+	if n > 0 {
+		siluMul8(&gate[0], &up[0], n)
+	}
+	spec.SiLUMul(gate[n:], up[n:])
+}
+
+func expInto(x []float32) {
+	n := wholeVectors(x)
+	if n > 0 {
+		exp8(&x[0], n)
+	}
+	expPortable(x[n:])
+}
+
+func scaleInto(x []float32, factor float32) {
+	n := wholeVectors(x)
+	if n > 0 {
+		scale8(&x[0], n, factor)
+	}
+	scalePortable(x[n:], factor)
+}
+
+func rotate(x, cos, sin []float32, style spec.RoPEStyle) {
+	half := len(cos)
+	if !accelerated || half == 0 || half%8 != 0 {
+		spec.Rotate(x, cos, sin, style)
+		return
+	}
+	_, _ = x[2*half-1], sin[half-1]
+	if style == spec.RoPENeoX {
+		rotateHalves8(&x[0], &cos[0], &sin[0], half)
+	} else {
+		rotatePairs8(&x[0], &cos[0], &sin[0], 2*half)
+	}
+}
+
+func finite(x []float32) bool {
+	n := wholeVectors(x)
+	return (n == 0 || finite8(&x[0], n)) && spec.Finite(x[n:])
+}
+
+// wholeVectors is how many leading elements of x the assembly may handle.
+func wholeVectors(x []float32) int {
+	if !accelerated {
+		return 0
+	}
+	return len(x) &^ 7
+}
