@@ -78,6 +78,22 @@ func siluMul(gate, up []float32) {
 	spec.SiLUMul(gate[n:], up[n:])
 }
 
+func geluMul(gate, up []float32) {
+	n := wholeVectors(gate)
+	if n > 0 {
+		geluMul8(&gate[0], &up[0], n)
+	}
+	spec.GELUMul(gate[n:], up[n:])
+}
+
+func softCap(x []float32, cap float32) {
+	n := wholeVectors(x)
+	if n > 0 {
+		softCap8(&x[0], n, cap)
+	}
+	spec.SoftCap(x[n:], cap)
+}
+
 func expInto(x []float32) {
 	n := wholeVectors(x)
 	if n > 0 {

@@ -172,6 +172,16 @@ func exp8(x *float32, n int)
 //go:noescape
 func siluMul8(gate, up *float32, n int)
 
+// geluMul8 sets gate = GELU(gate) * up; n is a positive multiple of 8.
+//
+//go:noescape
+func geluMul8(gate, up *float32, n int)
+
+// softCap8 sets x = cap*tanh(x/cap); n is a positive multiple of 8.
+//
+//go:noescape
+func softCap8(x *float32, n int, cap float32)
+
 // softmax8 sets x = e^(x-max(x)) and lanes to its sums by index mod 8; n is a positive multiple of 8.
 //
 //go:noescape

@@ -3652,6 +3652,276 @@ loop:
 	BNE loop
 	RET
 
+// func geluMul8(gate, up *float32, n int)
+TEXT ·geluMul8(SB), NOSPLIT, $0-24
+	MOVD gate+0(FP), R0
+	MOVD up+8(FP), R1
+	MOVD $0xc2ae0000, R25
+	VDUP R25, V16.S4
+	MOVD $0x42b00000, R25
+	VDUP R25, V17.S4
+	MOVD $0x3fb8aa3b, R25
+	VDUP R25, V18.S4
+	MOVD $0x4b400000, R25
+	VDUP R25, V19.S4
+	MOVD $0x3f318000, R25
+	VDUP R25, V20.S4
+	MOVD $0xb95e8083, R25
+	VDUP R25, V21.S4
+	MOVD $0x39506967, R25
+	VDUP R25, V22.S4
+	MOVD $0x3ab743ce, R25
+	VDUP R25, V23.S4
+	MOVD $0x3c088908, R25
+	VDUP R25, V24.S4
+	MOVD $0x3d2aa9c1, R25
+	VDUP R25, V25.S4
+	MOVD $0x3e2aaaaa, R25
+	VDUP R25, V26.S4
+	MOVD $0x3f000000, R25
+	VDUP R25, V27.S4
+	MOVD $0x3f800000, R25
+	VDUP R25, V28.S4
+	MOVD $0x3d922279, R25
+	VDUP R25, V14.S4
+	MOVD $0x3fcc422a, R25
+	VDUP R25, V15.S4
+	MOVD n+16(FP), R2
+	LSR $3, R2, R2
+loop:
+	FLDPQ 0(R0), (F10, F11)
+	FLDPQ.P 32(R1), (F12, F13)
+	WORD $0x6e2add40 // fmul v0.4s, v10.4s, v10.4s
+	WORD $0x6e2edc00 // fmul v0.4s, v0.4s, v14.4s
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x6e2adc00 // fmul v0.4s, v0.4s, v10.4s
+	WORD $0x6ea0f800 // fneg v0.4s, v0.4s
+	WORD $0x6e30e403 // fcmge v3.4s, v0.4s, v16.4s
+	WORD $0x4eb1f400 // fmin v0.4s, v0.4s, v17.4s
+	WORD $0x6e32dc04 // fmul v4.4s, v0.4s, v18.4s
+	WORD $0x4e33d484 // fadd v4.4s, v4.4s, v19.4s
+	WORD $0x4eb3d484 // fsub v4.4s, v4.4s, v19.4s
+	WORD $0x6e34dc82 // fmul v2.4s, v4.4s, v20.4s
+	WORD $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
+	WORD $0x6e35dc82 // fmul v2.4s, v4.4s, v21.4s
+	WORD $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
+	WORD $0x6e36dc05 // fmul v5.4s, v0.4s, v22.4s
+	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
+	WORD $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD $0x4e38d4a5 // fadd v5.4s, v5.4s, v24.4s
+	WORD $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	WORD $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
+	WORD $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
+	WORD $0x6e20dc02 // fmul v2.4s, v0.4s, v0.4s
+	WORD $0x6e22dca5 // fmul v5.4s, v5.4s, v2.4s
+	WORD $0x4e20d4a5 // fadd v5.4s, v5.4s, v0.4s
+	WORD $0x4e3cd4a5 // fadd v5.4s, v5.4s, v28.4s
+	WORD $0x4e21a884 // fcvtns v4.4s, v4.4s
+	VSHL $23, V4.S4, V4.S4
+	VADD V4.S4, V5.S4, V5.S4
+	VAND V3.B16, V5.B16, V0.B16
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x6e20fd40 // fdiv v0.4s, v10.4s, v0.4s
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	WORD $0x6e2bdd61 // fmul v1.4s, v11.4s, v11.4s
+	WORD $0x6e2edc21 // fmul v1.4s, v1.4s, v14.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x6e2bdc21 // fmul v1.4s, v1.4s, v11.4s
+	WORD $0x6ea0f821 // fneg v1.4s, v1.4s
+	WORD $0x6e30e427 // fcmge v7.4s, v1.4s, v16.4s
+	WORD $0x4eb1f421 // fmin v1.4s, v1.4s, v17.4s
+	WORD $0x6e32dc28 // fmul v8.4s, v1.4s, v18.4s
+	WORD $0x4e33d508 // fadd v8.4s, v8.4s, v19.4s
+	WORD $0x4eb3d508 // fsub v8.4s, v8.4s, v19.4s
+	WORD $0x6e34dd06 // fmul v6.4s, v8.4s, v20.4s
+	WORD $0x4ea6d421 // fsub v1.4s, v1.4s, v6.4s
+	WORD $0x6e35dd06 // fmul v6.4s, v8.4s, v21.4s
+	WORD $0x4ea6d421 // fsub v1.4s, v1.4s, v6.4s
+	WORD $0x6e36dc29 // fmul v9.4s, v1.4s, v22.4s
+	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
+	WORD $0x6e21dd29 // fmul v9.4s, v9.4s, v1.4s
+	WORD $0x4e38d529 // fadd v9.4s, v9.4s, v24.4s
+	WORD $0x6e21dd29 // fmul v9.4s, v9.4s, v1.4s
+	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x6e21dd29 // fmul v9.4s, v9.4s, v1.4s
+	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
+	WORD $0x6e21dd29 // fmul v9.4s, v9.4s, v1.4s
+	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
+	WORD $0x6e21dc26 // fmul v6.4s, v1.4s, v1.4s
+	WORD $0x6e26dd29 // fmul v9.4s, v9.4s, v6.4s
+	WORD $0x4e21d529 // fadd v9.4s, v9.4s, v1.4s
+	WORD $0x4e3cd529 // fadd v9.4s, v9.4s, v28.4s
+	WORD $0x4e21a908 // fcvtns v8.4s, v8.4s
+	VSHL $23, V8.S4, V8.S4
+	VADD V8.S4, V9.S4, V9.S4
+	VAND V7.B16, V9.B16, V1.B16
+	WORD $0x4e3cd421 // fadd v1.4s, v1.4s, v28.4s
+	WORD $0x6e21fd61 // fdiv v1.4s, v11.4s, v1.4s
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	FSTPQ.P (F0, F1), 32(R0)
+	SUBS $1, R2, R2
+	BNE loop
+	RET
+
+// func softCap8(x *float32, n int, cap float32)
+TEXT ·softCap8(SB), NOSPLIT, $0-20
+	MOVD x+0(FP), R0
+	MOVD $0xc2ae0000, R25
+	VDUP R25, V16.S4
+	MOVD $0x42b00000, R25
+	VDUP R25, V17.S4
+	MOVD $0x3fb8aa3b, R25
+	VDUP R25, V18.S4
+	MOVD $0x4b400000, R25
+	VDUP R25, V19.S4
+	MOVD $0x3f318000, R25
+	VDUP R25, V20.S4
+	MOVD $0xb95e8083, R25
+	VDUP R25, V21.S4
+	MOVD $0x39506967, R25
+	VDUP R25, V22.S4
+	MOVD $0x3ab743ce, R25
+	VDUP R25, V23.S4
+	MOVD $0x3c088908, R25
+	VDUP R25, V24.S4
+	MOVD $0x3d2aa9c1, R25
+	VDUP R25, V25.S4
+	MOVD $0x3e2aaaaa, R25
+	VDUP R25, V26.S4
+	MOVD $0x3f000000, R25
+	VDUP R25, V27.S4
+	MOVD $0x3f800000, R25
+	VDUP R25, V28.S4
+	MOVD $0x40000000, R25
+	VDUP R25, V10.S4
+	MOVD $0x3f200000, R25
+	VDUP R25, V11.S4
+	MOVD $0xbbbaf0ea, R25
+	VDUP R25, V12.S4
+	MOVD $0x3ca9134e, R25
+	VDUP R25, V13.S4
+	MOVD $0xbd5c1e2d, R25
+	VDUP R25, V14.S4
+	MOVD $0x3e088393, R25
+	VDUP R25, V15.S4
+	MOVD $0xbeaaaa99, R25
+	VDUP R25, V29.S4
+	MOVD $0x80000000, R25
+	VDUP R25, V30.S4
+	FMOVS cap+16(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD n+8(FP), R1
+	LSR $3, R1, R1
+loop:
+	FLDPQ 0(R0), (F0, F1)
+	WORD $0x6e3ffc00 // fdiv v0.4s, v0.4s, v31.4s
+	WORD $0x4ea0f802 // fabs v2.4s, v0.4s
+	WORD $0x4e22d443 // fadd v3.4s, v2.4s, v2.4s
+	WORD $0x6e30e465 // fcmge v5.4s, v3.4s, v16.4s
+	WORD $0x4eb1f463 // fmin v3.4s, v3.4s, v17.4s
+	WORD $0x6e32dc66 // fmul v6.4s, v3.4s, v18.4s
+	WORD $0x4e33d4c6 // fadd v6.4s, v6.4s, v19.4s
+	WORD $0x4eb3d4c6 // fsub v6.4s, v6.4s, v19.4s
+	WORD $0x6e34dcc4 // fmul v4.4s, v6.4s, v20.4s
+	WORD $0x4ea4d463 // fsub v3.4s, v3.4s, v4.4s
+	WORD $0x6e35dcc4 // fmul v4.4s, v6.4s, v21.4s
+	WORD $0x4ea4d463 // fsub v3.4s, v3.4s, v4.4s
+	WORD $0x6e36dc67 // fmul v7.4s, v3.4s, v22.4s
+	WORD $0x4e37d4e7 // fadd v7.4s, v7.4s, v23.4s
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e38d4e7 // fadd v7.4s, v7.4s, v24.4s
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e3ad4e7 // fadd v7.4s, v7.4s, v26.4s
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	WORD $0x6e23dc64 // fmul v4.4s, v3.4s, v3.4s
+	WORD $0x6e24dce7 // fmul v7.4s, v7.4s, v4.4s
+	WORD $0x4e23d4e7 // fadd v7.4s, v7.4s, v3.4s
+	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
+	WORD $0x4e21a8c6 // fcvtns v6.4s, v6.4s
+	VSHL $23, V6.S4, V6.S4
+	VADD V6.S4, V7.S4, V7.S4
+	VAND V5.B16, V7.B16, V3.B16
+	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
+	WORD $0x6e23fd43 // fdiv v3.4s, v10.4s, v3.4s
+	WORD $0x4ea3d783 // fsub v3.4s, v28.4s, v3.4s
+	WORD $0x6e22dc44 // fmul v4.4s, v2.4s, v2.4s
+	WORD $0x6e2cdc85 // fmul v5.4s, v4.4s, v12.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD $0x4e2ed4a5 // fadd v5.4s, v5.4s, v14.4s
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD $0x4e2fd4a5 // fadd v5.4s, v5.4s, v15.4s
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD $0x6e22dca5 // fmul v5.4s, v5.4s, v2.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	WORD $0x6e2be446 // fcmge v6.4s, v2.4s, v11.4s
+	VBIT V6.B16, V3.B16, V5.B16
+	VAND V30.B16, V0.B16, V0.B16
+	VORR V5.B16, V0.B16, V0.B16
+	WORD $0x6e3fdc00 // fmul v0.4s, v0.4s, v31.4s
+	WORD $0x6e3ffc21 // fdiv v1.4s, v1.4s, v31.4s
+	WORD $0x4ea0f822 // fabs v2.4s, v1.4s
+	WORD $0x4e22d443 // fadd v3.4s, v2.4s, v2.4s
+	WORD $0x6e30e465 // fcmge v5.4s, v3.4s, v16.4s
+	WORD $0x4eb1f463 // fmin v3.4s, v3.4s, v17.4s
+	WORD $0x6e32dc66 // fmul v6.4s, v3.4s, v18.4s
+	WORD $0x4e33d4c6 // fadd v6.4s, v6.4s, v19.4s
+	WORD $0x4eb3d4c6 // fsub v6.4s, v6.4s, v19.4s
+	WORD $0x6e34dcc4 // fmul v4.4s, v6.4s, v20.4s
+	WORD $0x4ea4d463 // fsub v3.4s, v3.4s, v4.4s
+	WORD $0x6e35dcc4 // fmul v4.4s, v6.4s, v21.4s
+	WORD $0x4ea4d463 // fsub v3.4s, v3.4s, v4.4s
+	WORD $0x6e36dc67 // fmul v7.4s, v3.4s, v22.4s
+	WORD $0x4e37d4e7 // fadd v7.4s, v7.4s, v23.4s
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e38d4e7 // fadd v7.4s, v7.4s, v24.4s
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e3ad4e7 // fadd v7.4s, v7.4s, v26.4s
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	WORD $0x6e23dc64 // fmul v4.4s, v3.4s, v3.4s
+	WORD $0x6e24dce7 // fmul v7.4s, v7.4s, v4.4s
+	WORD $0x4e23d4e7 // fadd v7.4s, v7.4s, v3.4s
+	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
+	WORD $0x4e21a8c6 // fcvtns v6.4s, v6.4s
+	VSHL $23, V6.S4, V6.S4
+	VADD V6.S4, V7.S4, V7.S4
+	VAND V5.B16, V7.B16, V3.B16
+	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
+	WORD $0x6e23fd43 // fdiv v3.4s, v10.4s, v3.4s
+	WORD $0x4ea3d783 // fsub v3.4s, v28.4s, v3.4s
+	WORD $0x6e22dc44 // fmul v4.4s, v2.4s, v2.4s
+	WORD $0x6e2cdc85 // fmul v5.4s, v4.4s, v12.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD $0x4e2ed4a5 // fadd v5.4s, v5.4s, v14.4s
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD $0x4e2fd4a5 // fadd v5.4s, v5.4s, v15.4s
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	WORD $0x6e22dca5 // fmul v5.4s, v5.4s, v2.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	WORD $0x6e2be446 // fcmge v6.4s, v2.4s, v11.4s
+	VBIT V6.B16, V3.B16, V5.B16
+	VAND V30.B16, V1.B16, V1.B16
+	VORR V5.B16, V1.B16, V1.B16
+	WORD $0x6e3fdc21 // fmul v1.4s, v1.4s, v31.4s
+	FSTPQ.P (F0, F1), 32(R0)
+	SUBS $1, R1, R1
+	BNE loop
+	RET
+
 // func softmax8(x *float32, n int, lanes *float32)
 TEXT ·softmax8(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0

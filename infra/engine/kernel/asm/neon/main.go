@@ -40,6 +40,8 @@ func main() {
 	}
 	a.exponential()
 	a.siluMul()
+	a.geluMul()
+	a.softCap()
 	a.softmax()
 	a.sumSquares()
 	a.scaleMul()
@@ -259,6 +261,7 @@ func (a *assembler) two(base uint32, name, to, from string, d, n v) {
 	a.word(base|uint32(n)<<5|uint32(d), "%s v%d.%s, v%d.%s", name, d, to, n, from)
 }
 
+func (a *assembler) fabs(d, n v)   { a.two(0x4ea0f800, "fabs", "4s", "4s", d, n) }
 func (a *assembler) fneg(d, n v)   { a.two(0x6ea0f800, "fneg", "4s", "4s", d, n) }
 func (a *assembler) scvtf(d, n v)  { a.two(0x4e21d800, "scvtf", "4s", "4s", d, n) }
 func (a *assembler) fcvtns(d, n v) { a.two(0x4e21a800, "fcvtns", "4s", "4s", d, n) }

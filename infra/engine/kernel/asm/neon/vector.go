@@ -88,6 +88,94 @@ func (a *assembler) siluMul() {
 	a.do("RET")
 }
 
+func (a *assembler) geluMul() {
+	a.function("geluMul8", "(gate, up *float32, n int)", "sets gate = GELU(gate) * up; n is a positive multiple of 8.")
+	gate, up := a.load("gate"), a.load("up")
+	a.expConstants()
+	const geluA, geluB v = 14, 15
+	a.constant(geluA, math.Float32bits(0.07135481627))
+	a.constant(geluB, math.Float32bits(1.59576912161))
+	a.loop("loop", "n", func() {
+		a.load8(10, 11, gate, 0, false)
+		a.load8(12, 13, up, 0, true)
+		for i := range v(2) {
+			a.fmul(i, 10+i, 10+i)
+			a.fmul(i, i, geluA)
+			a.fadd(i, i, geluB)
+			a.fmul(i, i, 10+i)
+			a.fneg(i, i)
+			a.exp(i, 2+4*i)
+			a.fadd(i, i, one)
+			a.fdiv(i, 10+i, i)
+			a.fmul(i, i, 12+i)
+		}
+		a.store8(0, 1, gate, 0, true)
+	})
+	a.do("RET")
+}
+
+// The registers that hold the other constants of tanh, and the cap.
+const (
+	two       v = 10
+	tanhSplit v = 11
+	t0        v = 12
+	t1        v = 13
+	t2        v = 14
+	t3        v = 15
+	t4        v = 29
+	signs     v = 30
+	most      v = 31
+)
+
+// tanh replaces x by its hyperbolic tangent as spec.Tanh; registers 2 to 7 are
+// lost.
+func (a *assembler) tanh(x v) {
+	const z, e, w, p, far v = 2, 3, 4, 5, 6
+	a.fabs(z, x)
+	a.fadd(e, z, z)
+	a.exp(e, 4)
+	a.fadd(e, e, one)
+	a.fdiv(e, two, e)
+	a.fsub(e, one, e)
+	a.fmul(w, z, z)
+	a.fmul(p, w, t0)
+	for _, c := range []v{t1, t2, t3, t4} {
+		a.fadd(p, p, c)
+		a.fmul(p, p, w)
+	}
+	a.fmul(p, p, z)
+	a.fadd(p, p, z)
+	a.fcmge(far, z, tanhSplit) // false for NaN
+	a.do("VBIT V%d.B16, V%d.B16, V%d.B16", far, e, p)
+	a.do("VAND V%d.B16, V%d.B16, V%d.B16", signs, x, x)
+	a.do("VORR V%d.B16, V%d.B16, V%d.B16", p, x, x)
+}
+
+func (a *assembler) softCap() {
+	a.function("softCap8", "(x *float32, n int, cap float32)", "sets x = cap*tanh(x/cap); n is a positive multiple of 8.")
+	x := a.load("x")
+	a.expConstants()
+	for _, c := range []struct {
+		register v
+		value    float64
+	}{{two, 2}, {tanhSplit, 0.625}, {t0, -5.70498872745e-3}, {t1, 2.06390887954e-2}, {t2, -5.37397155531e-2}, {t3, 1.33314422036e-1}, {t4, -3.33332819422e-1}} {
+		a.constant(c.register, math.Float32bits(float32(c.value)))
+	}
+	a.constant(signs, 1<<31)
+	a.scalar("cap", most)
+	a.broadcast(most, most, 0)
+	a.loop("loop", "n", func() {
+		a.load8(0, 1, x, 0, false)
+		for i := range v(2) {
+			a.fdiv(i, i, most)
+			a.tanh(i)
+			a.fmul(i, i, most)
+		}
+		a.store8(0, 1, x, 0, true)
+	})
+	a.do("RET")
+}
+
 func (a *assembler) softmax() {
 	a.function("softmax8", "(x *float32, n int, lanes *float32)",
 		"sets x = e^(x-max(x)) and lanes to its sums by index mod 8; n is a positive multiple of 8.")
