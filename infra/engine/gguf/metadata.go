@@ -156,6 +156,19 @@ func (m Metadata) Strings(key string) ([]string, error) {
 	return out, nil
 }
 
+// Bools returns an array of truth values.
+func (m Metadata) Bools(key string) ([]bool, error) {
+	v, err := m.get(key, "an array of bools", func(v Value) bool { return v.Type == Array && v.Elem == Bool })
+	if err != nil {
+		return nil, err
+	}
+	out := make([]bool, v.Len)
+	for i := range out {
+		out[i] = v.raw[i] == 1
+	}
+	return out, nil
+}
+
 // Ints returns an array of integers of any width (uint64 above 2^63 wraps).
 func (m Metadata) Ints(key string) ([]int64, error) {
 	v, err := m.get(key, "an array of integers", func(v Value) bool { return v.Type == Array && v.Elem.integer() })

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
 )
 
 // finish steps a sequence alone to its end.
@@ -60,7 +61,7 @@ func answer(t testing.TB, m *Model, in core.SequenceInput) result {
 }
 
 func TestEqualsTheSpecification(t *testing.T) {
-	for _, shape := range shapes {
+	for _, shape := range everyShape() {
 		t.Run(shape.String(), func(t *testing.T) {
 			m := shape.open(t, Options{Threads: 2, PrefillRows: 5})
 			r := newReference(t, shape)
@@ -199,5 +200,42 @@ func TestResumedAnswersContinueTheSameText(t *testing.T) {
 	ended.Input, ended.Base = slices.Concat(in.Input, whole.output), len(whole.output)
 	if _, err := m.NewSequence(ended); core.CodeOf(err) != core.CodeInvalid {
 		t.Errorf("an answer that has ended was continued: %v", err)
+	}
+}
+
+// TestEveryArchitectureIsAFunction answers alone, in other chunks, on other
+// threads, among neighbours, from the prefix cache and as a replay.
+func TestEveryArchitectureIsAFunction(t *testing.T) {
+	spread(t)
+	for _, shape := range variants {
+		shape.format = gguf.Q8_0
+		t.Run(shape.String(), func(t *testing.T) {
+			m := shape.open(t, Options{Threads: 1, PrefillRows: 1})
+			in := core.SequenceInput{Input: prompt(m, 75, 9), Sampler: warm(12), Seed: core.Seed{4}, Salt: core.Hash{1}, Trace: true}
+			want := answer(t, m, in)
+			other := shape.open(t, Options{Threads: 3, PrefillRows: 31})
+			neighbours := []core.Sequence{
+				start(t, other, core.SequenceInput{Input: prompt(other, 40, 1), Sampler: warm(50)}),
+				start(t, other, core.SequenceInput{Input: prompt(other, 3, 2), Sampler: warm(50), Trace: true}),
+			}
+			s := start(t, other, in)
+			for s.Finish() == "" {
+				if err := other.Step(context.Background(), append(neighbours, s)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want.compare(t, "in a batch", take(s))
+			s.Release()
+			s = start(t, other, in)
+			if s.Cached() < 64 {
+				t.Errorf("%d positions are cached", s.Cached())
+			}
+			finish(t, other, s)
+			want.compare(t, "from the cache", take(s))
+			replayed, err := other.Replay(context.Background(), in, want.output)
+			if err != nil || !slices.Equal(replayed.Tokens, want.output) || !slices.Equal(replayed.Boundaries, want.leaves) {
+				t.Errorf("the replay differs: %v", err)
+			}
+		})
 	}
 }

@@ -32,6 +32,7 @@ type workspace struct {
 	x       []float32 // residual stream
 	delta   []float32 // what a half-layer adds to it
 	normed  []float32
+	mixture mixture
 	qkv     []float32 // query, key and value rows side by side
 	mixed   []float32 // attention's answer
 	hidden  []float32
@@ -58,7 +59,9 @@ func (w *workspace) resize(c *config) {
 	w.x, w.delta, w.normed = sized(w.x, n*c.width), sized(w.delta, n*c.width), sized(w.normed, n*c.width)
 	w.qkv = sized(w.qkv, n*(c.qWidth()+2*c.kvWidth()))
 	w.mixed = sized(w.mixed, n*c.qWidth())
-	w.hidden, w.scratch = sized(w.hidden, n*c.hidden), sized(w.scratch, n*c.hidden)
+	hidden := max(c.hidden, c.experts.hidden, c.experts.sharedHidden)
+	w.hidden, w.scratch = sized(w.hidden, n*hidden), sized(w.scratch, n*hidden)
+	w.mixture.resize(c, n)
 	w.queries = sized(w.queries, n)
 }
 
@@ -70,7 +73,13 @@ func (m *Model) forward(ctx context.Context) error {
 	w, c := &m.work, m.config
 	w.resize(c)
 	n := len(w.rows)
-	m.each(n, func(i int) { m.weights.embedding.row(at(w.x, i, c.width), w.rows[i].token) })
+	m.each(n, func(i int) {
+		x := at(w.x, i, c.width)
+		m.weights.embedding.row(x, w.rows[i].token)
+		if c.inputScale != 0 {
+			kernel.Scale(x, c.inputScale)
+		}
+	})
 	for l := range m.weights.layers {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -78,10 +87,10 @@ func (m *Model) forward(ctx context.Context) error {
 		m.attention(l)
 		m.feedForward(l)
 	}
+	last := m.weights.layers[c.layers-1].feedOutputNorm
 	m.each(n, func(i int) {
-		x := at(w.x, i, c.width)
-		kernel.AddInto(x, at(w.delta, i, c.width))
-		m.bound(&w.rows[i], c.layers, x, nil, nil)
+		m.add(i, last)
+		m.bound(&w.rows[i], c.layers, at(w.x, i, c.width), nil, nil)
 	})
 	return m.draw(ctx)
 }
@@ -114,24 +123,33 @@ func (m *Model) attention(l int) {
 	n, q, kv := len(w.rows), c.qWidth(), c.kvWidth()
 	stride := q + 2*kv
 
-	m.addAndNorm(l > 0, layer.attentionNorm)
+	var before []float32
+	if l > 0 {
+		before = m.weights.layers[l-1].feedOutputNorm
+	}
+	m.addAndNorm(l > 0, before, layer.attentionNorm)
 	kernel.Linears(m.pool, &w.input,
 		kernel.Product{W: layer.q, Out: w.qkv, Stride: stride},
 		kernel.Product{W: layer.k, Out: w.qkv[q:], Stride: stride},
 		kernel.Product{W: layer.v, Out: w.qkv[q+kv:], Stride: stride})
+	rope, window := m.ropes[c.rotary[l]], c.windows[l]
 	m.each(n, func(i int) {
 		r, all := &w.rows[i], at(w.qkv, i, stride)
 		if layer.bias != nil {
 			kernel.AddInto(all, layer.bias)
 		}
-		m.rope.Rotate(all[:q+kv], c.headDim, r.position)
+		if layer.queryNorm != nil {
+			m.normHeads(all[:q], layer.queryNorm)
+			m.normHeads(all[q:q+kv], layer.keyNorm)
+		}
+		rope.Rotate(all[:q+kv], c.headDim, r.position)
 		k, v := all[q:q+kv], all[q+kv:]
 		pages := r.sequence.pages[l]
 		m.shape.Store(pages[r.position/kernel.PageTokens], r.position%kernel.PageTokens, k, v)
-		w.queries[i] = kernel.Query{Pages: pages, Position: r.position}
+		w.queries[i] = kernel.Query{Pages: pages, First: spec.WindowStart(r.position, window), Position: r.position}
 		m.bound(r, l, at(w.x, i, c.width), k, v)
 	})
-	kernel.Attention(m.pool, m.shape, c.heads, w.mixed, q, w.qkv, stride, w.queries, kernel.Scoring{Scale: m.scale})
+	kernel.Attention(m.pool, m.shape, c.heads, w.mixed, q, w.qkv, stride, w.queries, c.scoring)
 	w.answer.Reset(w.mixed, q, n, q)
 	if quantizes(q) {
 		m.pool.Run(n, m.share(n, q), w.answer.Set)
@@ -139,26 +157,53 @@ func (m *Model) attention(l int) {
 	kernel.Linear(m.pool, w.delta, c.width, layer.o, &w.answer)
 }
 
+func (m *Model) normHeads(x, weight []float32) {
+	for h := 0; h < len(x); h += m.config.headDim {
+		head := x[h : h+m.config.headDim]
+		kernel.RMSNorm(head, head, weight, m.config.eps)
+	}
+}
+
 // feedForward runs the second half of layer l, leaving its addition in delta.
 func (m *Model) feedForward(l int) {
-	w, c, layer := &m.work, m.config, &m.weights.layers[l]
-	m.addAndNorm(true, layer.feedNorm)
-	kernel.GatedLinear(m.pool, kernel.SiLUMul, &w.inner, w.hidden, w.scratch, c.hidden, layer.gate, layer.up, &w.input)
-	kernel.Linear(m.pool, w.delta, c.width, layer.down, &w.inner)
+	w, layer := &m.work, &m.weights.layers[l]
+	m.addAndNorm(true, layer.attentionOutputNorm, layer.feedNorm)
+	if layer.experts != nil {
+		m.mix(layer)
+	} else {
+		m.feed(w.delta, &layer.feed, &w.input)
+	}
+}
+
+// feed sets the rows of out to a feed-forward network's answer to input.
+func (m *Model) feed(out []float32, f *feed, input *kernel.Activations) {
+	w, c := &m.work, m.config
+	kernel.GatedLinear(m.pool, c.activation, &w.inner, w.hidden, w.scratch, f.gate.Rows, f.gate, f.up, input)
+	kernel.Linear(m.pool, out, c.width, f.down, &w.inner)
+}
+
+// add adds delta, normalised where there is a weight for it, to row i of the
+// residual stream.
+func (m *Model) add(i int, norm []float32) {
+	w, c := &m.work, m.config
+	delta := at(w.delta, i, c.width)
+	if norm != nil {
+		kernel.RMSNorm(delta, delta, norm, c.eps)
+	}
+	kernel.AddInto(at(w.x, i, c.width), delta)
 }
 
 // addAndNorm adds delta to the residual stream, if asked, and makes its
 // normalised rows the input of the next products.
-func (m *Model) addAndNorm(add bool, weight []float32) {
+func (m *Model) addAndNorm(add bool, outputNorm, inputNorm []float32) {
 	w, c := &m.work, m.config
 	n := len(w.rows)
 	w.input.Reset(w.normed, c.width, n, c.width)
 	m.each(n, func(i int) {
-		x := at(w.x, i, c.width)
 		if add {
-			kernel.AddInto(x, at(w.delta, i, c.width))
+			m.add(i, outputNorm)
 		}
-		kernel.RMSNorm(at(w.normed, i, c.width), x, weight, c.eps)
+		kernel.RMSNorm(at(w.normed, i, c.width), at(w.x, i, c.width), inputNorm, c.eps)
 		if quantizes(c.width) {
 			w.input.Set(i, i+1)
 		}
@@ -215,6 +260,9 @@ func (m *Model) drawSome(chosen []int) {
 		for i := lo; i < hi; i++ {
 			r := &w.rows[chosen[i]]
 			s := r.sequence
+			if c.logitCap != 0 {
+				kernel.SoftCap(at(w.logits, i, vocabulary), c.logitCap)
+			}
 			var err error
 			r.drawn, r.logprobs, err = w.drawers[i].Draw(at(w.logits, i, vocabulary), &s.in.Sampler, s.point(r.position))
 			if err != nil || r.bad {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/koinon-network/koinon/core"
@@ -12,13 +13,24 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
-// layer is one transformer block.
+// layer is one transformer block. Parts that the architecture does not have
+// are nil.
 type layer struct {
-	attentionNorm, feedNorm []float32
-	bias                    []float32 // query, key and value rows one after the other, or nil
-	q, k, v, o              *kernel.Matrix
-	gate, up, down          *kernel.Matrix
+	attentionNorm, attentionOutputNorm []float32
+	queryNorm, keyNorm                 []float32 // of each head
+	bias                               []float32 // query, key and value rows one after the other
+	q, k, v, o                         *kernel.Matrix
+
+	feedNorm, feedOutputNorm []float32
+	feed                     feed
+	router                   *kernel.Matrix
+	experts                  []feed
+	shared                   feed
+	sharedGate               *kernel.Matrix
 }
+
+// feed is a gated feed-forward network.
+type feed struct{ gate, up, down *kernel.Matrix }
 
 // weights are a model's parameters, packed for the kernels.
 type weights struct {
@@ -78,9 +90,7 @@ func load(f *gguf.File, c *config, vocabulary, threads int) (*weights, error) {
 	for i := range w.layers {
 		l.layer(&w.layers[i], fmt.Sprintf("blk.%d.", i), c)
 	}
-	if _, ok := f.Tensor("rope_freqs.weight"); ok {
-		l.vector(&c.rope.Factors, "rope_freqs.weight", c.rope.Dim/2)
-	}
+	l.factors(c)
 	l.tasks.Wait()
 	for i := range f.Tensors {
 		t := &f.Tensors[i]
@@ -89,32 +99,76 @@ func load(f *gguf.File, c *config, vocabulary, threads int) (*weights, error) {
 			l.fail(fmt.Errorf("the tensor %q has no place in the architecture %s", t.Name, c.architecture))
 		}
 	}
-	for _, v := range c.rope.Factors {
-		if v <= 0 {
-			l.fail(fmt.Errorf("tensor \"rope_freqs.weight\" holds the factor %v", v))
-		}
-	}
 	return w, l.err
 }
 
 func (l *loader) layer(w *layer, prefix string, c *config) {
 	l.vector(&w.attentionNorm, prefix+"attn_norm.weight", c.width)
 	l.vector(&w.feedNorm, prefix+"ffn_norm.weight", c.width)
-	l.matrix(&w.q, prefix+"attn_q.weight", c.qWidth(), c.width)
-	l.matrix(&w.k, prefix+"attn_k.weight", c.kvWidth(), c.width)
-	l.matrix(&w.v, prefix+"attn_v.weight", c.kvWidth(), c.width)
+	if c.family.outputNorms {
+		l.vector(&w.attentionOutputNorm, prefix+"post_attention_norm.weight", c.width)
+		l.vector(&w.feedOutputNorm, prefix+"post_ffw_norm.weight", c.width)
+	}
+	l.heads(w, prefix, c)
 	l.matrix(&w.o, prefix+"attn_output.weight", c.width, c.qWidth())
-	l.matrix(&w.gate, prefix+"ffn_gate.weight", c.hidden, c.width)
-	l.matrix(&w.up, prefix+"ffn_up.weight", c.hidden, c.width)
-	l.matrix(&w.down, prefix+"ffn_down.weight", c.width, c.hidden)
+	switch {
+	case c.experts.count > 0:
+		l.experts(w, prefix, c)
+	case c.family.gateInUp:
+		l.parts(prefix+"ffn_up.weight", []int{c.width, 2 * c.hidden}, part{&w.feed.gate, c.hidden}, part{&w.feed.up, c.hidden})
+		l.matrix(&w.feed.down, prefix+"ffn_down.weight", c.width, c.hidden)
+	default:
+		l.feed(&w.feed, prefix, "", c.width, c.hidden)
+	}
+}
 
+// heads loads what makes queries, keys and values: one tensor each, or all in one.
+func (l *loader) heads(w *layer, prefix string, c *config) {
+	q, kv := c.qWidth(), c.kvWidth()
+	if _, fused := l.file.Tensor(prefix + "attn_qkv.weight"); fused {
+		l.parts(prefix+"attn_qkv.weight", []int{c.width, q + 2*kv}, part{&w.q, q}, part{&w.k, kv}, part{&w.v, kv})
+	} else {
+		l.matrix(&w.q, prefix+"attn_q.weight", q, c.width)
+		l.matrix(&w.k, prefix+"attn_k.weight", kv, c.width)
+		l.matrix(&w.v, prefix+"attn_v.weight", kv, c.width)
+	}
+	if c.family.headNorms {
+		l.vector(&w.queryNorm, prefix+"attn_q_norm.weight", c.headDim)
+		l.vector(&w.keyNorm, prefix+"attn_k_norm.weight", c.headDim)
+	}
 	_, biased := l.file.Tensor(prefix + "attn_q.bias")
-	if c.architecture == "qwen2" || biased {
+	if c.family.biases == always || c.family.biases == optional && biased {
 		var q, k, v []float32
 		l.vector(&q, prefix+"attn_q.bias", c.qWidth())
-		l.vector(&k, prefix+"attn_k.bias", c.kvWidth())
-		l.vector(&v, prefix+"attn_v.bias", c.kvWidth())
+		l.vector(&k, prefix+"attn_k.bias", kv)
+		l.vector(&v, prefix+"attn_v.bias", kv)
 		w.bias = append(append(q, k...), v...)
+	}
+}
+
+func (l *loader) feed(w *feed, prefix, suffix string, width, hidden int) {
+	l.matrix(&w.gate, prefix+"ffn_gate"+suffix+".weight", hidden, width)
+	l.matrix(&w.up, prefix+"ffn_up"+suffix+".weight", hidden, width)
+	l.matrix(&w.down, prefix+"ffn_down"+suffix+".weight", width, hidden)
+}
+
+// experts loads a mixture: the experts' matrices are slices of tensors with a
+// third dimension.
+func (l *loader) experts(w *layer, prefix string, c *config) {
+	e := &c.experts
+	w.experts = make([]feed, e.count)
+	gates, ups, downs := make([]part, e.count), make([]part, e.count), make([]part, e.count)
+	for i := range w.experts {
+		f := &w.experts[i]
+		gates[i], ups[i], downs[i] = part{&f.gate, e.hidden}, part{&f.up, e.hidden}, part{&f.down, c.width}
+	}
+	l.matrix(&w.router, prefix+"ffn_gate_inp.weight", e.count, c.width)
+	l.parts(prefix+"ffn_gate_exps.weight", []int{c.width, e.hidden, e.count}, gates...)
+	l.parts(prefix+"ffn_up_exps.weight", []int{c.width, e.hidden, e.count}, ups...)
+	l.parts(prefix+"ffn_down_exps.weight", []int{e.hidden, c.width, e.count}, downs...)
+	if e.sharedHidden > 0 {
+		l.matrix(&w.sharedGate, prefix+"ffn_gate_inp_shexp.weight", 1, c.width)
+		l.feed(&w.shared, prefix, "_shexp", c.width, e.sharedHidden)
 	}
 }
 
@@ -132,8 +186,9 @@ func (l *loader) failed() bool {
 	return l.err != nil
 }
 
-// take returns the bytes of a tensor of rows x cols (rows 0: a vector).
-func (l *loader) take(name string, rows, cols int) (*gguf.Tensor, []byte) {
+// take returns the bytes of a tensor with these dimensions, fastest-varying
+// first; dimensions of 1 at the end do not matter.
+func (l *loader) take(name string, dims ...int) (*gguf.Tensor, []byte) {
 	if l.failed() {
 		return nil, nil
 	}
@@ -143,15 +198,11 @@ func (l *loader) take(name string, rows, cols int) (*gguf.Tensor, []byte) {
 		return nil, nil
 	}
 	l.used[name] = true
-	want := []uint64{uint64(cols)}
-	if rows > 0 {
-		want = append(want, uint64(rows))
+	want := make([]uint64, len(dims))
+	for i, n := range dims {
+		want[i] = uint64(n)
 	}
-	shape := t.Dims
-	for len(shape) > len(want) && shape[len(shape)-1] == 1 {
-		shape = shape[:len(shape)-1]
-	}
-	if fmt.Sprint(shape) != fmt.Sprint(want) {
+	if !slices.Equal(withoutOnes(t.Dims), withoutOnes(want)) {
 		l.fail(fmt.Errorf("the tensor %q has the shape %v, not %v", name, t.Dims, want))
 		return nil, nil
 	}
@@ -163,8 +214,15 @@ func (l *loader) take(name string, rows, cols int) (*gguf.Tensor, []byte) {
 	return t, data
 }
 
+func withoutOnes(dims []uint64) []uint64 {
+	for len(dims) > 1 && dims[len(dims)-1] == 1 {
+		dims = dims[:len(dims)-1]
+	}
+	return dims
+}
+
 func (l *loader) embedding(name string, rows, cols int) embedding {
-	t, data := l.take(name, rows, cols)
+	t, data := l.take(name, cols, rows)
 	if t == nil {
 		return embedding{}
 	}
@@ -172,7 +230,7 @@ func (l *loader) embedding(name string, rows, cols int) embedding {
 }
 
 func (l *loader) vector(dst *[]float32, name string, n int) {
-	t, data := l.take(name, 0, n)
+	t, data := l.take(name, n)
 	if t == nil {
 		return
 	}
@@ -188,16 +246,36 @@ var formats = map[gguf.Type]kernel.Format{
 }
 
 func (l *loader) matrix(dst **kernel.Matrix, name string, rows, cols int) {
-	t, data := l.take(name, rows, cols)
+	l.parts(name, []int{cols, rows}, part{dst, rows})
+}
+
+// part is a matrix of some of a tensor's rows.
+type part struct {
+	dst  **kernel.Matrix
+	rows int
+}
+
+// parts cuts a tensor into matrices, which are packed in parallel.
+func (l *loader) parts(name string, dims []int, parts ...part) {
+	t, data := l.take(name, dims...)
 	if t == nil {
 		return
 	}
+	rowSize := len(data) / t.Rows()
+	for _, p := range parts {
+		size := p.rows * rowSize
+		l.pack(p.dst, t, p.rows, data[:size:size])
+		data = data[size:]
+	}
+}
+
+func (l *loader) pack(dst **kernel.Matrix, t *gguf.Tensor, rows int, data []byte) {
 	l.slots <- struct{}{}
 	l.tasks.Go(func() {
 		defer func() { <-l.slots }()
-		m, err := kernel.NewMatrix(formats[t.Type], rows, cols, data)
+		m, err := kernel.NewMatrix(formats[t.Type], rows, t.Cols(), data)
 		if err != nil {
-			l.fail(fmt.Errorf("the tensor %q: %w", name, err))
+			l.fail(fmt.Errorf("the tensor %q: %w", t.Name, err))
 			return
 		}
 		*dst = m

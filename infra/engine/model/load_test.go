@@ -15,7 +15,7 @@ import (
 func TestModelsThatAreRefused(t *testing.T) {
 	set := func(key string, v any) func(*gguf.Builder) { return func(b *gguf.Builder) { b.Set(key, v) } }
 	for says, shape := range map[string]tiny{
-		`architecture "gemma"`:                     {change: set("general.architecture", "gemma")},
+		`architecture "mamba"`:                     {change: set("general.architecture", "mamba")},
 		`tensor "blk.1.attn_k.weight" is missing`:  {skip: "blk.1.attn_k.weight"},
 		`tensor "blk.0.attn_q.bias" is missing`:    {skip: "blk.0.attn_q.bias"},
 		`tensor "token_embd.weight" is missing`:    {skip: "token_embd.weight"},
@@ -30,7 +30,11 @@ func TestModelsThatAreRefused(t *testing.T) {
 		"3 key-value heads":                        {change: set("qwen2.attention.head_count_kv", uint32(3))},
 		"values of length 8":                       {change: set("qwen2.attention.value_length", uint32(8))},
 		"17 rotated elements":                      {change: set("qwen2.rope.dimension_count", uint32(17))},
-		`scaling "yarn"`:                           {change: set("qwen2.rope.scaling.type", "yarn")},
+		`scaling "ntk"`:                            {change: set("qwen2.rope.scaling.type", "ntk")},
+		"original_context_length: key is missing":  {change: set("qwen2.rope.scaling.type", "yarn")},
+		"sliding windows are not supported":        {change: set("qwen2.attention.sliding_window", uint32(8))},
+		"some.new_trick is not supported":          {change: set("qwen2.some.new_trick", true)},
+		"freq_base is 1":                           {change: set("qwen2.rope.freq_base", float32(1))},
 		"experts":                                  {change: set("qwen2.expert_count", uint32(8))},
 		"logit_scale":                              {change: set("qwen2.logit_scale", float32(2))},
 		"rms_epsilon":                              {change: set("qwen2.attention.layer_norm_rms_epsilon", float32(math.NaN()))},

@@ -10,7 +10,6 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/kernel"
-	"github.com/koinon-network/koinon/infra/engine/spec"
 	"github.com/koinon-network/koinon/infra/engine/token"
 )
 
@@ -49,9 +48,8 @@ type Model struct {
 	file      *gguf.File
 
 	pool  *kernel.Pool
-	rope  *kernel.RoPE
+	ropes []*kernel.RoPE
 	shape kernel.KVShape
-	scale float32
 	cache *cache
 
 	maxBatch    int
@@ -99,7 +97,7 @@ func open(f *gguf.File, name string, o Options) (*Model, error) {
 			return nil, err
 		}
 		return nil, &core.Error{Code: core.CodeInvalid, Message: "the model " + name + " cannot be run", Err: err,
-			Next: "use a GGUF file of a Llama or Qwen2 model in Q8_0, Q4_0, F16 or F32"}
+			Next: fmt.Sprintf("use a GGUF file in Q8_0, Q4_0, F16 or F32 of one of the architectures %q", Architectures)}
 	}
 	return m, nil
 }
@@ -144,8 +142,9 @@ func build(f *gguf.File, name string, o Options) (*Model, error) {
 		ContextLength: m.context, Vocabulary: m.tokenizer.Size(), Layers: c.layers, Width: c.width,
 		Semantics: core.SemanticsV1, Pooling: pooling}
 	m.pool = kernel.NewPool(threads)
-	m.rope = kernel.NewRoPE(m.pool, c.rope, m.context)
-	m.scale = spec.AttentionScale(c.headDim)
+	for _, parameters := range c.ropes {
+		m.ropes = append(m.ropes, kernel.NewRoPE(m.pool, parameters, m.context))
+	}
 	return m, nil
 }
 
@@ -205,7 +204,7 @@ func (m *Model) Close() error {
 	}
 	m.closed = true
 	m.pool.Close()
-	m.weights, m.rope, m.work = nil, nil, workspace{}
+	m.weights, m.ropes, m.work = nil, nil, workspace{}
 	m.cache.close()
 	return m.file.Close()
 }

@@ -16,10 +16,11 @@ import (
 // reference is the forward pass as the specification has it: one position
 // after the other, scalar, straight from the file.
 type reference struct {
-	t    testing.TB
-	file *gguf.File
-	m    tiny
-	rope spec.RoPE
+	t     testing.TB
+	file  *gguf.File
+	m     tiny
+	c     *config
+	ropes []spec.RoPE
 
 	states [][]float32 // what run leaves: the normalised final state of every position
 }
@@ -30,23 +31,21 @@ func newReference(t testing.TB, m tiny) *reference {
 		t.Fatal(err)
 	}
 	r := &reference{t: t, file: f, m: m}
-	r.rope = spec.RoPE{Style: spec.RoPENorm, Dim: m.headDim, Base: 10000}
-	if m.arch == "qwen2" {
-		r.rope.Style = spec.RoPENeoX
+	if r.c, err = readConfig(f.Metadata); err != nil {
+		t.Fatal(err)
 	}
-	if m.ropeDim > 0 {
-		r.rope.Dim = m.ropeDim
-	}
-	if m.ropeBase > 0 {
-		r.rope.Base = m.ropeBase
-	}
-	if m.linear > 0 {
-		r.rope.Scale = 1 / m.linear
-	}
-	if m.factors {
-		r.rope.Factors = r.vector("rope_freqs.weight")
+	r.ropes = slices.Clone(r.c.ropes)
+	for _, name := range []string{"rope_freqs.weight", "rope_factors_long.weight"} {
+		if r.has(name) {
+			r.ropes[0].Factors = r.vector(name)
+		}
 	}
 	return r
+}
+
+func (r *reference) has(name string) bool {
+	_, ok := r.file.Tensor(name)
+	return ok
 }
 
 func (r *reference) tensor(name string) (*gguf.Tensor, []byte) {
@@ -86,15 +85,21 @@ func (r *reference) embed(id core.Token) []float32 {
 }
 
 func (r *reference) linear(name string, x []float32) []float32 {
+	t, _ := r.tensor(name)
+	return r.rows(name, x, 0, t.Rows())
+}
+
+// rows multiplies x by the rows from lo to hi-1 of a tensor.
+func (r *reference) rows(name string, x []float32, lo, hi int) []float32 {
 	t, data := r.tensor(name)
 	size := len(data) / t.Rows()
 	q, scales := make([]int8, len(x)), make([]float32, len(x)/32)
 	if t.Type == gguf.Q8_0 || t.Type == gguf.Q4_0 {
 		spec.QuantizeRow(q, scales, x)
 	}
-	y := make([]float32, t.Rows())
+	y := make([]float32, hi-lo)
 	for i := range y {
-		row := data[i*size : (i+1)*size]
+		row := data[(lo+i)*size : (lo+i+1)*size]
 		switch t.Type {
 		case gguf.F32:
 			y[i] = spec.LinearF32Step(0, row, x)
@@ -109,6 +114,70 @@ func (r *reference) linear(name string, x []float32) []float32 {
 	return y
 }
 
+// heads returns queries, keys and values of layer prefix p.
+func (r *reference) heads(p string, h []float32, rope spec.RoPE, pos int) (q, k, v []float32) {
+	dim, nq, nkv := r.m.headDim, r.m.heads*r.m.headDim, r.m.kvHeads*r.m.headDim
+	if fused := p + "attn_qkv.weight"; r.has(fused) {
+		q, k, v = r.rows(fused, h, 0, nq), r.rows(fused, h, nq, nq+nkv), r.rows(fused, h, nq+nkv, nq+2*nkv)
+	} else {
+		q, k, v = r.linear(p+"attn_q.weight", h), r.linear(p+"attn_k.weight", h), r.linear(p+"attn_v.weight", h)
+	}
+	if r.has(p + "attn_q.bias") {
+		spec.Add(q, r.vector(p+"attn_q.bias"))
+		spec.Add(k, r.vector(p+"attn_k.bias"))
+		spec.Add(v, r.vector(p+"attn_v.bias"))
+	}
+	frequencies := rope.Frequencies()
+	cos, sin := make([]float32, len(frequencies)), make([]float32, len(frequencies))
+	spec.RoPERowGain(cos, sin, frequencies, rope.Gain(), pos)
+	for name, x := range map[string][]float32{"attn_q_norm.weight": q, "attn_k_norm.weight": k} {
+		for i := 0; i < len(x); i += dim {
+			if head := x[i : i+dim]; r.has(p + name) {
+				spec.RMSNorm(head, head, r.vector(p+name), 1e-5)
+			}
+			spec.Rotate(x[i:i+dim], cos, sin, rope.Style)
+		}
+	}
+	return q, k, v
+}
+
+// gated is a feed-forward network's answer: expert e of its tensors, 0 where
+// they have only two dimensions.
+func (r *reference) gated(p, suffix string, hidden, e int, h []float32) []float32 {
+	var gate, up []float32
+	if r.has(p + "ffn_gate" + suffix + ".weight") {
+		gate = r.rows(p+"ffn_gate"+suffix+".weight", h, e*hidden, (e+1)*hidden)
+		up = r.rows(p+"ffn_up"+suffix+".weight", h, e*hidden, (e+1)*hidden)
+	} else {
+		gate, up = r.rows(p+"ffn_up.weight", h, 0, hidden), r.rows(p+"ffn_up.weight", h, hidden, 2*hidden)
+	}
+	switch r.m.arch {
+	case "gemma", "gemma2", "gemma3":
+		spec.GELUMul(gate, up)
+	default:
+		spec.SiLUMul(gate, up)
+	}
+	return r.rows(p+"ffn_down"+suffix+".weight", gate, e*r.m.width, (e+1)*r.m.width)
+}
+
+func (r *reference) feed(p string, h []float32) []float32 {
+	m := r.m
+	if m.experts == 0 {
+		return r.gated(p, "", m.hidden, 0, h)
+	}
+	chosen, weights := make([]int, m.used), make([]float32, m.used)
+	spec.Route(chosen, weights, r.linear(p+"ffn_gate_inp.weight", h), m.arch != "qwen2moe", 1)
+	y := make([]float32, m.width)
+	for i, e := range chosen {
+		spec.MixExpert(y, r.gated(p, "_exps", m.expertHidden, e, h), weights[i])
+	}
+	if m.arch == "qwen2moe" {
+		gate := r.linear(p+"ffn_gate_inp_shexp.weight", h)[0]
+		spec.MixExpert(y, r.gated(p, "_shexp", m.hidden, 0, h), spec.Sigmoid(gate))
+	}
+	return y
+}
+
 // run returns the logits after every position and the unsalted boundary
 // digests, [position][layer].
 func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Hash) {
@@ -116,27 +185,24 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 	r.states = nil
 	q, kv := m.heads*m.headDim, m.kvHeads*m.headDim
 	keys, values := make([][]float32, m.layers), make([][]float32, m.layers)
-	frequencies := r.rope.Frequencies()
-	cos, sin := make([]float32, len(frequencies)), make([]float32, len(frequencies))
 	for pos, id := range ids {
 		x := r.embed(id)
-		spec.RoPERow(cos, sin, frequencies, pos)
+		if r.c.inputScale != 0 {
+			for i := range x {
+				x[i] = float32(x[i] * r.c.inputScale)
+			}
+		}
 		for l := range m.layers {
 			p := fmt.Sprintf("blk.%d.", l)
+			add := func(y []float32, norm string) {
+				if r.has(p + norm) {
+					spec.RMSNorm(y, y, r.vector(p+norm), 1e-5)
+				}
+				spec.Add(x, y)
+			}
 			h := make([]float32, m.width)
 			spec.RMSNorm(h, x, r.vector(p+"attn_norm.weight"), 1e-5)
-			qs, k, v := r.linear(p+"attn_q.weight", h), r.linear(p+"attn_k.weight", h), r.linear(p+"attn_v.weight", h)
-			if m.arch == "qwen2" {
-				spec.Add(qs, r.vector(p+"attn_q.bias"))
-				spec.Add(k, r.vector(p+"attn_k.bias"))
-				spec.Add(v, r.vector(p+"attn_v.bias"))
-			}
-			for i := 0; i < q; i += m.headDim {
-				spec.Rotate(qs[i:i+m.headDim], cos, sin, r.rope.Style)
-			}
-			for i := 0; i < kv; i += m.headDim {
-				spec.Rotate(k[i:i+m.headDim], cos, sin, r.rope.Style)
-			}
+			qs, k, v := r.heads(p, h, r.ropes[r.c.rotary[l]], pos)
 			digests = append(digests, commit.Boundary(commit.Vector(x), commit.Vector(k), commit.Vector(v)))
 			keys[l], values[l] = append(keys[l], k...), append(values[l], v...)
 			mixed := make([]float32, q)
@@ -148,13 +214,12 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 					hv = append(hv, values[l][t*kv+from:][:m.headDim]...)
 				}
 				at := head * m.headDim
-				spec.Attention(mixed[at:at+m.headDim], qs[at:at+m.headDim], hk, hv, make([]float32, pos+1), spec.AttentionScale(m.headDim))
+				spec.AttentionWindow(mixed[at:at+m.headDim], qs[at:at+m.headDim], hk, hv, make([]float32, pos+1),
+					spec.WindowStart(pos, r.c.windows[l]), r.c.scoring.Scale, r.c.scoring.Cap)
 			}
-			spec.Add(x, r.linear(p+"attn_output.weight", mixed))
+			add(r.linear(p+"attn_output.weight", mixed), "post_attention_norm.weight")
 			spec.RMSNorm(h, x, r.vector(p+"ffn_norm.weight"), 1e-5)
-			gate, up := r.linear(p+"ffn_gate.weight", h), r.linear(p+"ffn_up.weight", h)
-			spec.SiLUMul(gate, up)
-			spec.Add(x, r.linear(p+"ffn_down.weight", gate))
+			add(r.feed(p, h), "post_ffw_norm.weight")
 		}
 		digests = append(digests, commit.Boundary(commit.Vector(x), core.Hash{}, core.Hash{}))
 		h := make([]float32, m.width)
@@ -164,7 +229,11 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 		if m.tied {
 			head = "token_embd.weight"
 		}
-		logits = append(logits, r.linear(head, h))
+		row := r.linear(head, h)
+		if r.c.logitCap != 0 {
+			spec.SoftCap(row, r.c.logitCap)
+		}
+		logits = append(logits, row)
 	}
 	return logits, digests
 }

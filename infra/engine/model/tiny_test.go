@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
@@ -27,9 +28,15 @@ type tiny struct {
 	reshape                 string // a tensor to give a wrong shape
 	extra                   string // a tensor without a place
 	ropeBase                float32
+	experts, used           int
+	expertHidden            int
+	keys                    map[string]any // of the architecture
 }
 
 func (m tiny) String() string {
+	if m.experts > 0 {
+		return fmt.Sprintf("%s-%v-%d-experts-of-%d", m.arch, m.format, m.experts, m.expertHidden)
+	}
 	return fmt.Sprintf("%s-%v-%dx%d-h%dkv%dd%d-v%d-tied=%v", m.arch, m.format, m.layers, m.width, m.heads, m.kvHeads, m.headDim, m.vocabulary, m.tied)
 }
 
@@ -81,6 +88,14 @@ func (m tiny) builder(t testing.TB) *gguf.Builder {
 		b.Set(key("rope.scaling.type"), "linear")
 		b.Set(key("rope.scaling.factor"), m.linear)
 	}
+	if m.experts > 0 {
+		b.Set(key("expert_count"), uint32(m.experts))
+		b.Set(key("expert_used_count"), uint32(m.used))
+		b.Set(key("expert_feed_forward_length"), uint32(m.expertHidden))
+	}
+	for k, v := range m.keys {
+		b.Set(key(k), v)
+	}
 	texts, kinds := vocabulary(m.vocabulary)
 	b.Set("tokenizer.ggml.model", "gpt2")
 	b.Set("tokenizer.ggml.pre", "qwen2")
@@ -110,27 +125,61 @@ func (m tiny) builder(t testing.TB) *gguf.Builder {
 			t.Fatal(err)
 		}
 	}
+	traits := families[m.arch]
 	q, kv := m.heads*m.headDim, m.kvHeads*m.headDim
 	add("token_embd.weight", m.format, 0, 0.3, m.width, m.vocabulary)
 	if !m.tied {
 		add("output.weight", m.format, 0, 0.3, m.width, m.vocabulary)
 	}
 	add("output_norm.weight", gguf.F32, 1, 0.1, m.width)
-	if m.factors {
+	if m.factors && traits.longFactors {
+		add("rope_factors_long.weight", gguf.F32, 3, 0.5, m.headDim/2)
+		add("rope_factors_short.weight", gguf.F32, 1.5, 0.1, m.headDim/2)
+	} else if m.factors {
 		add("rope_freqs.weight", gguf.F32, 3, 0.5, m.headDim/2)
 	}
 	for i := range m.layers {
 		p := fmt.Sprintf("blk.%d.", i)
 		add(p+"attn_norm.weight", gguf.F32, 1, 0.1, m.width)
 		add(p+"ffn_norm.weight", gguf.F32, 1, 0.1, m.width)
-		add(p+"attn_q.weight", m.format, 0, 0.3, m.width, q)
-		add(p+"attn_k.weight", m.format, 0, 0.3, m.width, kv)
-		add(p+"attn_v.weight", m.format, 0, 0.2, m.width, kv)
+		if traits.gateInUp {
+			add(p+"attn_qkv.weight", m.format, 0, 0.3, m.width, q+2*kv)
+		} else {
+			add(p+"attn_q.weight", m.format, 0, 0.3, m.width, q)
+			add(p+"attn_k.weight", m.format, 0, 0.3, m.width, kv)
+			add(p+"attn_v.weight", m.format, 0, 0.2, m.width, kv)
+		}
 		add(p+"attn_output.weight", m.format, 0, 0.2, q, m.width)
-		add(p+"ffn_gate.weight", m.format, 0, 0.2, m.width, m.hidden)
-		add(p+"ffn_up.weight", m.format, 0, 0.2, m.width, m.hidden)
-		add(p+"ffn_down.weight", m.format, 0, 0.2, m.hidden, m.width)
-		if m.arch == "qwen2" {
+		switch {
+		case m.experts > 0:
+			add(p+"ffn_gate_inp.weight", gguf.F32, 0, 0.3, m.width, m.experts)
+			add(p+"ffn_gate_exps.weight", m.format, 0, 0.2, m.width, m.expertHidden, m.experts)
+			add(p+"ffn_up_exps.weight", m.format, 0, 0.2, m.width, m.expertHidden, m.experts)
+			add(p+"ffn_down_exps.weight", m.format, 0, 0.2, m.expertHidden, m.width, m.experts)
+		case traits.gateInUp:
+			add(p+"ffn_up.weight", m.format, 0, 0.2, m.width, 2*m.hidden)
+		default:
+			add(p+"ffn_gate.weight", m.format, 0, 0.2, m.width, m.hidden)
+			add(p+"ffn_up.weight", m.format, 0, 0.2, m.width, m.hidden)
+		}
+		if m.experts == 0 {
+			add(p+"ffn_down.weight", m.format, 0, 0.2, m.hidden, m.width)
+		}
+		if traits.sharedExpert {
+			add(p+"ffn_gate_inp_shexp.weight", gguf.F32, 0, 0.3, m.width)
+			add(p+"ffn_gate_shexp.weight", m.format, 0, 0.2, m.width, m.hidden)
+			add(p+"ffn_up_shexp.weight", m.format, 0, 0.2, m.width, m.hidden)
+			add(p+"ffn_down_shexp.weight", m.format, 0, 0.2, m.hidden, m.width)
+		}
+		if traits.headNorms {
+			add(p+"attn_q_norm.weight", gguf.F32, 1, 0.1, m.headDim)
+			add(p+"attn_k_norm.weight", gguf.F32, 1, 0.1, m.headDim)
+		}
+		if traits.outputNorms {
+			add(p+"post_attention_norm.weight", gguf.F32, 1, 0.1, m.width)
+			add(p+"post_ffw_norm.weight", gguf.F32, 1, 0.1, m.width)
+		}
+		if traits.biases == always {
 			add(p+"attn_q.bias", gguf.F32, 0, 0.5, q)
 			add(p+"attn_k.bias", gguf.F32, 0, 0.5, kv)
 			add(p+"attn_v.bias", gguf.F32, 0, 0.5, kv)
@@ -182,6 +231,39 @@ var shapes = []tiny{
 		factors: true, ropeBase: 500000, seed: 6},
 	{arch: "llama", layers: 1, width: 64, hidden: 64, heads: 2, kvHeads: 1, headDim: 32, vocabulary: 283, context: 256, format: gguf.Q8_0,
 		ropeDim: 16, linear: 2, seed: 7},
+}
+
+// variants has a small model of each architecture and each of its options.
+var variants = []tiny{
+	{arch: "llama", layers: 2, width: 64, hidden: 96, heads: 4, kvHeads: 2, headDim: 16, vocabulary: 270, context: 512,
+		keys: map[string]any{"attention.sliding_window": uint32(9)}, seed: 20},
+	{arch: "llama", layers: 2, width: 64, hidden: 64, heads: 4, kvHeads: 2, headDim: 16, vocabulary: 270, context: 512, experts: 5, used: 2, expertHidden: 64, seed: 21},
+	{arch: "qwen2moe", layers: 2, width: 64, hidden: 96, heads: 4, kvHeads: 4, headDim: 16, vocabulary: 270, context: 512, experts: 6, used: 3, expertHidden: 32,
+		keys: map[string]any{"expert_shared_feed_forward_length": uint32(96)}, seed: 22},
+	{arch: "qwen3", layers: 2, width: 64, hidden: 96, heads: 4, kvHeads: 2, headDim: 32, vocabulary: 270, context: 512, tied: true, ropeBase: 1e6, seed: 23},
+	{arch: "qwen3", layers: 2, width: 64, hidden: 96, heads: 4, kvHeads: 2, headDim: 32, vocabulary: 270, context: 512, tied: true, ropeBase: 1e6,
+		keys: map[string]any{"rope.scaling.type": "yarn", "rope.scaling.factor": float32(4), "rope.scaling.original_context_length": uint32(128)}, seed: 24},
+	{arch: "qwen3moe", layers: 2, width: 64, hidden: 96, heads: 4, kvHeads: 2, headDim: 32, vocabulary: 270, context: 512, experts: 8, used: 3, expertHidden: 32, seed: 25},
+	{arch: "gemma", layers: 2, width: 64, hidden: 96, heads: 4, kvHeads: 1, headDim: 32, vocabulary: 270, context: 512, tied: true, seed: 26},
+	{arch: "gemma2", layers: 4, width: 64, hidden: 96, heads: 4, kvHeads: 2, headDim: 32, vocabulary: 270, context: 512, tied: true,
+		keys: map[string]any{"attention.sliding_window": uint32(8), "attn_logit_softcapping": float32(3), "final_logit_softcapping": float32(6)}, seed: 27},
+	{arch: "gemma3", layers: 7, width: 64, hidden: 96, heads: 4, kvHeads: 2, headDim: 32, vocabulary: 270, context: 512, tied: true, ropeBase: 1e6,
+		keys: map[string]any{"attention.sliding_window": uint32(8), "rope.scaling.type": "linear", "rope.scaling.factor": float32(8)}, seed: 28},
+	{arch: "phi3", layers: 2, width: 64, hidden: 96, heads: 4, kvHeads: 2, headDim: 16, vocabulary: 270, context: 512, seed: 29},
+	{arch: "phi3", layers: 2, width: 64, hidden: 96, heads: 4, kvHeads: 4, headDim: 16, vocabulary: 270, context: 512, factors: true,
+		keys: map[string]any{"rope.scaling.original_context_length": uint32(16), "rope.scaling.attn_factor": float32(1.19), "attention.sliding_window": uint32(11)}, seed: 30},
+}
+
+// everyShape is shapes and, in both plain and quantised weights, variants.
+func everyShape() []tiny {
+	all := slices.Clone(shapes)
+	for _, v := range variants {
+		for _, format := range []gguf.Type{gguf.F32, gguf.Q8_0} {
+			v.format = format
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 // prompt returns n tokens that look like text.
