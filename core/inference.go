@@ -132,6 +132,16 @@ type Request struct {
 	Pooling Pooling `json:"pooling,omitempty"`
 }
 
+// Worst is what serving r costs at most: the prompt and all tokens that are
+// still to come. An embedding has none.
+func (r *Request) Worst() Usage {
+	u := Usage{Input: r.Prompt}
+	if given := uint64(len(r.Input)) - uint64(r.Prompt); r.Pooling == "" && given < uint64(r.Sampler.MaxTokens) {
+		u.Output = r.Sampler.MaxTokens - uint32(given)
+	}
+	return u
+}
+
 // SignedRequest is a request with the voucher signer's signature.
 type SignedRequest struct {
 	Request

@@ -38,7 +38,11 @@ func (w *Worker) check(ctx context.Context, r *core.SignedRequest) error {
 	case r.Expiry > now+int64(w.cfg.MaxLifetime.Seconds()):
 		return invalid("expiry", "the request expires later than %v from now", w.cfg.MaxLifetime)
 	}
-	for _, f := range []func(*core.SignedRequest) error{w.checkPrice, w.checkInput, w.checkSampler} {
+	checks := []func(*core.SignedRequest) error{w.checkPrice, w.checkInput, w.checkSampler}
+	if r.Pooling != "" {
+		checks = []func(*core.SignedRequest) error{w.checkPrice, w.checkInput, checkEmbedding}
+	}
+	for _, f := range checks {
 		if err := f(r); err != nil {
 			return err
 		}
@@ -69,7 +73,11 @@ func (w *Worker) checkInput(r *core.SignedRequest) error {
 	if n == 0 || r.Prompt == 0 || int64(r.Prompt) > int64(n) {
 		return invalid("prompt", "a prompt of %d of %d input tokens is not possible", r.Prompt, n)
 	}
-	if n >= w.info.ContextLength {
+	room := w.info.ContextLength
+	if r.Pooling == "" {
+		room-- // an answer has at least one token
+	}
+	if n > room {
 		e := core.Errorf(core.CodeContextLength, "the input has %d tokens, the context holds %d including the answer", n, w.info.ContextLength)
 		e.Param = "input"
 		return e
@@ -79,8 +87,21 @@ func (w *Worker) checkInput(r *core.SignedRequest) error {
 			return invalid("input", "token %d at position %d is not in the vocabulary of %d", t, i, w.info.Vocabulary)
 		}
 	}
-	if int64(n)-int64(r.Prompt) >= int64(r.Sampler.MaxTokens) {
+	if r.Pooling == "" && r.Worst().Output == 0 {
 		return invalid("max_tokens", "%d output tokens were ordered and %d are there already", r.Sampler.MaxTokens, n-int(r.Prompt))
+	}
+	return nil
+}
+
+// checkEmbedding refuses an order for a vector that is also one for an answer.
+func checkEmbedding(r *core.SignedRequest) error {
+	switch {
+	case r.Pooling != core.PoolMean && r.Pooling != core.PoolCLS && r.Pooling != core.PoolLast:
+		return invalid("pooling", "the pooling %.20q is unknown", r.Pooling)
+	case int64(r.Prompt) != int64(len(r.Input)):
+		return invalid("prompt", "an embedding bills its whole input")
+	case r.Sampler.Digest() != core.Sampler{}.Digest():
+		return invalid("sampler", "an embedding draws nothing: its sampler must be zero")
 	}
 	return nil
 }

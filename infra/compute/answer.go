@@ -26,13 +26,17 @@ type answer struct {
 	r   *core.SignedRequest
 	s   Stream
 	tab core.Tab
-	job *job
+	job *job // nil for an embedding
 
 	nonce core.Hash
 	proof core.Bytes
 	seed  core.Seed
 
 	sent  []core.Token
+	probs []core.TokenLogprobs // sent with them, when ordered
+	// vector is the embedding, when one was ordered.
+	vector core.Bytes
+
 	chain core.Hash       // TokenChain over the whole answer
 	stop  func(err error) // ends streaming
 	live  context.Context // ends when streaming must
@@ -76,13 +80,10 @@ func (a *answer) run(ctx context.Context) error {
 	defer func() { close(over); <-a.paid }()
 	go a.listen(over)
 
-	a.job = w.sched.submit(core.SequenceInput{
-		Input: a.r.Input, Sampler: a.r.Sampler, Seed: a.seed, Base: len(a.r.Input) - int(a.r.Prompt),
-		Salt: a.r.Salt(a.seed), Trace: w.cfg.Offer.Tier == core.TierExact,
-	}, a.r.Channel)
-	finish, err := a.stream()
-	w.sched.stop(a.job)
-	defer w.sched.release(a.job)
+	finish, err := a.produce()
+	if a.job != nil {
+		defer w.sched.release(a.job)
+	}
 	if errors.Is(err, errCancelled) {
 		finish, err = core.FinishCancelled, nil
 	}
@@ -99,6 +100,28 @@ func (a *answer) run(ctx context.Context) error {
 	case <-time.After(w.cfg.PayTimeout):
 	}
 	return nil
+}
+
+// produce makes what was ordered: an embedding at once, an answer token by token.
+func (a *answer) produce() (core.FinishReason, error) {
+	w := a.w
+	if a.r.Pooling != "" {
+		vector, err := w.embed.compute(a.live, &a.r.Request)
+		if err != nil {
+			return "", err
+		}
+		a.vector = core.EncodeVector(vector)
+		if _, err := core.DecodeVector(a.vector); err != nil {
+			return "", engineError(err)
+		}
+		return core.FinishStop, nil
+	}
+	a.job = w.sched.submit(core.SequenceInput{
+		Input: a.r.Input, Sampler: a.r.Sampler, Seed: a.seed, Base: len(a.r.Input) - int(a.r.Prompt),
+		Salt: a.r.Salt(a.seed), Trace: w.cfg.Offer.Tier == core.TierExact,
+	}, a.r.Channel)
+	defer w.sched.stop(a.job)
+	return a.stream()
 }
 
 // due is the cumulative price of the delivered output.
@@ -153,12 +176,12 @@ func (a *answer) accept(v core.Voucher) error {
 func (a *answer) stream() (core.FinishReason, error) {
 	var last time.Time
 	for {
-		tokens, finish, err := a.next(last.Add(pause))
+		p, finish, err := a.next(last.Add(pause))
 		if err != nil {
 			return "", err
 		}
-		if len(tokens) > 0 {
-			if err := a.send(tokens); err != nil {
+		if len(p.tokens) > 0 {
+			if err := a.send(p); err != nil {
 				return "", err
 			}
 			last = time.Now()
@@ -171,23 +194,23 @@ func (a *answer) stream() (core.FinishReason, error) {
 
 // next waits for the tokens of the next chunk, until due if they are few. A
 // finish comes with the last tokens or alone.
-func (a *answer) next(due time.Time) ([]core.Token, core.FinishReason, error) {
+func (a *answer) next(due time.Time) (piece, core.FinishReason, error) {
 	for {
 		if a.live.Err() != nil {
-			return nil, "", context.Cause(a.live)
+			return piece{}, "", context.Cause(a.live)
 		}
-		tokens, last, finish, err := a.w.sched.peek(a.job, len(a.sent), chunkMost)
+		p, last, finish, err := a.w.sched.peek(a.job, len(a.sent), chunkMost)
 		wait := time.Until(due)
 		switch {
-		case last && len(tokens) == 0 && err != nil:
-			return nil, "", err
+		case last && len(p.tokens) == 0 && err != nil:
+			return piece{}, "", err
 		case last && err == nil:
-			return tokens, finish, nil
-		case len(tokens) >= chunkReady, len(tokens) > 0 && (wait <= 0 || last):
-			return tokens, "", nil
+			return p, finish, nil
+		case len(p.tokens) >= chunkReady, len(p.tokens) > 0 && (wait <= 0 || last):
+			return p, "", nil
 		}
 		var timer <-chan time.Time
-		if len(tokens) > 0 {
+		if len(p.tokens) > 0 {
 			timer = time.After(wait)
 		}
 		select {
@@ -200,8 +223,8 @@ func (a *answer) next(due time.Time) ([]core.Token, core.FinishReason, error) {
 
 // send delivers one signed chunk, books it, and waits while the consumer owes
 // more than its credit.
-func (a *answer) send(tokens []core.Token) error {
-	cfg := &a.w.cfg
+func (a *answer) send(p piece) error {
+	cfg, tokens := &a.w.cfg, p.tokens
 	chain := core.TokenChain(a.chain, tokens)
 	g := core.Progress{
 		ID: a.r.ID, Provider: a.r.Provider, Tokens: chain,
@@ -212,10 +235,10 @@ func (a *answer) send(tokens []core.Token) error {
 		return &core.Error{Code: core.CodeProvider, Message: "the provider could not sign", Err: err}
 	}
 	due := a.r.PriceOut.Mul(uint64(len(a.sent) + len(tokens)))
-	if err := a.s.Send(a.live, core.Chunk{Tokens: tokens, Progress: g, Due: due}); err != nil {
+	if err := a.s.Send(a.live, core.Chunk{Tokens: tokens, Logprobs: p.probs, Progress: g, Due: due}); err != nil {
 		return err
 	}
-	a.sent, a.chain = append(a.sent, tokens...), chain
+	a.sent, a.probs, a.chain = append(a.sent, tokens...), append(a.probs, p.probs...), chain
 	a.tab.Charge(due)
 	ctx, cancel := context.WithTimeoutCause(a.live, cfg.PayTimeout, errUnpaid)
 	defer cancel()

@@ -26,7 +26,7 @@ func (a *answer) end(ctx context.Context, finish core.FinishReason) error {
 		a.w.cfg.Observe(Event{Kind: EventFailed, Request: a.r.ID, Channel: a.r.Channel, Finish: finish, Err: errCancelled})
 		return a.s.Finish(ctx, core.Done{Finish: finish})
 	}
-	if len(a.sent) == 0 {
+	if len(a.sent) == 0 && a.r.Pooling == "" {
 		return engineError(core.Errorf(core.CodeInternal, "the engine ended without a token"))
 	}
 	leaves, err := a.leaves()
@@ -40,8 +40,11 @@ func (a *answer) end(ctx context.Context, finish core.FinishReason) error {
 	if err != nil {
 		return &core.Error{Code: core.CodeProvider, Message: "the provider could not store the receipt", Err: err}
 	}
-	usage := core.Usage{Input: a.r.Prompt, Output: uint32(len(a.sent)), Cached: uint32(a.job.seq.Cached())}
-	done := core.Done{Finish: finish, Usage: usage, Receipt: receipt, Due: usage.Cost(a.r.PriceIn, a.r.PriceOut), Boundaries: e.Boundaries}
+	usage := core.Usage{Input: a.r.Prompt, Output: uint32(len(a.sent))}
+	if a.job != nil {
+		usage.Cached = uint32(a.job.seq.Cached())
+	}
+	done := core.Done{Finish: finish, Usage: usage, Receipt: receipt, Due: usage.Cost(a.r.PriceIn, a.r.PriceOut), Boundaries: e.Boundaries, Embedding: e.Embedding}
 	if err := a.s.Finish(ctx, done); err != nil {
 		return err
 	}
@@ -56,7 +59,7 @@ func (a *answer) end(ctx context.Context, finish core.FinishReason) error {
 // leaves returns the boundary leaves of the delivered answer, whose last token
 // was never fed. The engine may be ahead of what was delivered.
 func (a *answer) leaves() ([]core.Hash, error) {
-	if a.w.cfg.Offer.Tier != core.TierExact {
+	if a.w.cfg.Offer.Tier != core.TierExact || a.r.Pooling != "" {
 		return nil, nil
 	}
 	all := a.job.seq.Boundaries()
@@ -77,12 +80,16 @@ func (a *answer) evidence(finish core.FinishReason, leaves []core.Hash) core.Evi
 		Billed: r.Prompt, Finish: finish, PriceIn: r.PriceIn, PriceOut: r.PriceOut,
 		Issued: now.Unix(), Expiry: now.Unix() + int64(receiptLife.Seconds()),
 	}
+	if a.r.Pooling != "" {
+		c.OutputHash = core.HashEmbedding(a.vector)
+	}
+	c.Logprobs = core.HashLogprobs(a.probs)
 	if len(leaves) > 0 {
 		c.BoundaryRoot = merkle.Root(leaves)
 	}
 	e := core.Evidence{
 		Version: 1, Receipt: core.SignedReceipt{Receipt: c}, Request: *r, Nonce: a.nonce, VRF: a.proof,
-		VRFKey: a.w.cfg.VRF.PublicKey(), Output: a.sent, ModelName: a.w.info.Name,
+		VRFKey: a.w.cfg.VRF.PublicKey(), Output: a.sent, Logprobs: a.probs, Embedding: a.vector, ModelName: a.w.info.Name,
 	}
 	e.Request.Voucher = nil
 	if len(leaves) <= leavesMost {

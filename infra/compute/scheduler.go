@@ -44,7 +44,8 @@ type job struct {
 
 	seq     core.Sequence
 	out     []core.Token
-	taken   int // delivered and settled
+	probs   []core.TokenLogprobs // one per token, when ordered
+	taken   int                  // delivered and settled
 	finish  core.FinishReason
 	err     error
 	stopped bool
@@ -205,6 +206,14 @@ func (s *scheduler) collect(j *job, err error) int {
 			return 0
 		}
 	}
+	if j.in.Sampler.Logprobs > 0 {
+		probs := j.seq.Logprobs()
+		if len(probs) != len(j.out)+len(fresh) {
+			s.end(j, engineError(core.Errorf(core.CodeInternal, "%d tokens have %d log-probabilities", len(j.out)+len(fresh), len(probs))))
+			return 0
+		}
+		j.probs = append(j.probs, probs[len(j.out):]...)
+	}
 	j.out = append(j.out, fresh...)
 	switch j.finish = j.seq.Finish(); j.finish {
 	case "", core.FinishStop, core.FinishLength:
@@ -239,13 +248,23 @@ func (s *scheduler) submit(in core.SequenceInput, channel core.ChannelID) *job {
 	return j
 }
 
+// piece is a run of output tokens with what was ordered about them.
+type piece struct {
+	tokens []core.Token
+	probs  []core.TokenLogprobs
+}
+
 // peek returns up to max tokens after the first sent ones, whether they are the
 // last, and how the job ended, if it has.
-func (s *scheduler) peek(j *job, sent, max int) (tokens []core.Token, last bool, finish core.FinishReason, err error) {
+func (s *scheduler) peek(j *job, sent, max int) (p piece, last bool, finish core.FinishReason, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tokens = slices.Clone(j.out[sent:min(len(j.out), sent+max)])
-	return tokens, sent+len(tokens) == len(j.out) && (j.finish != "" || j.err != nil), j.finish, j.err
+	end := min(len(j.out), sent+max)
+	p.tokens = slices.Clone(j.out[sent:end])
+	if len(j.probs) > 0 {
+		p.probs = slices.Clone(j.probs[sent:end])
+	}
+	return p, end == len(j.out) && (j.finish != "" || j.err != nil), j.finish, j.err
 }
 
 // take opens the window up to sent tokens.

@@ -40,6 +40,10 @@ type Config struct {
 	// Registered reports whether an account is a provider on chain. Answers
 	// that another provider began are continued only with its signature.
 	Registered func(ctx context.Context, a core.Address) (bool, error)
+	// Admit refuses samplers that the engine cannot run, after the request's
+	// signature was checked and before anything is promised: whether a grammar
+	// can be compiled, say. Optional.
+	Admit func(core.Sampler) error
 	// Observe is told what happens; it must not block. Optional.
 	Observe func(Event)
 
@@ -77,6 +81,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Observe == nil {
 		c.Observe = func(Event) {}
 	}
+	if c.Admit == nil {
+		c.Admit = func(core.Sampler) error { return nil }
+	}
 	return c, nil
 }
 
@@ -87,6 +94,7 @@ type Worker struct {
 	info  core.ModelInfo
 	offer atomic.Pointer[core.Offer]
 	sched *scheduler
+	embed *embedder
 	meter *meter
 
 	ctx    context.Context // ends when answers must be handed over
@@ -109,6 +117,7 @@ func New(cfg Config) (*Worker, error) {
 	w.offer.Store(&cfg.Offer)
 	w.ctx, w.cancel = context.WithCancelCause(context.Background())
 	w.sched = newScheduler(cfg.Engine, cfg.Slots, w.meter)
+	w.embed = newEmbedder(w.ctx, cfg.Engine)
 	go w.sched.run()
 	return w, nil
 }
@@ -142,6 +151,7 @@ func (w *Worker) Drain(ctx context.Context) {
 	w.mu.Unlock()
 	w.cancel(errShutdown)
 	w.sched.close()
+	w.embed.wait()
 }
 
 // Close is Drain without patience.
@@ -190,6 +200,11 @@ func (w *Worker) Infer(ctx context.Context, peer string, r core.SignedRequest, s
 		return w.refused(&r, err)
 	}
 	defer tab.Close()
+	if r.Pooling == "" {
+		if err := w.cfg.Admit(r.Sampler); err != nil {
+			return w.refused(&r, err)
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(w.ctx, func() { cancel(context.Cause(w.ctx)) })()

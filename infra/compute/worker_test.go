@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -209,7 +210,14 @@ func TestAnswerIsDeliveredSealedAndPaid(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	b := newBench(t, nil)
+	b := newBench(t, func(_ *computetest.Engine, c *Config) {
+		c.Admit = func(s core.Sampler) error {
+			if s.Constraint != nil && s.Constraint.Grammar == "bad" {
+				return invalid("grammar", "it has no rule root")
+			}
+			return nil
+		}
+	})
 	for _, c := range []struct {
 		name  string
 		code  core.Code
@@ -238,6 +246,30 @@ func TestRefusals(t *testing.T) {
 		{"min_p", core.CodeInvalid, "min_p", func(r *core.SignedRequest) { r.Sampler.MinP = 1_000_001 }},
 		{"stops", core.CodeInvalid, "stop", func(r *core.SignedRequest) { r.Sampler.Stop = make([]string, 17) }},
 		{"empty stop", core.CodeInvalid, "stop", func(r *core.SignedRequest) { r.Sampler.Stop = []string{""} }},
+		{"weak repetition penalty", core.CodeInvalid, "repetition_penalty", func(r *core.SignedRequest) { r.Sampler.RepetitionPenalty = 999_999 }},
+		{"repetition penalty", core.CodeInvalid, "repetition_penalty", func(r *core.SignedRequest) { r.Sampler.RepetitionPenalty = 2_000_001 }},
+		{"frequency penalty", core.CodeInvalid, "frequency_penalty", func(r *core.SignedRequest) { r.Sampler.FrequencyPenalty = -2_000_001 }},
+		{"presence penalty", core.CodeInvalid, "presence_penalty", func(r *core.SignedRequest) { r.Sampler.PresencePenalty = 2_000_001 }},
+		{"log-probabilities", core.CodeInvalid, "logprobs", func(r *core.SignedRequest) { r.Sampler.Logprobs = 22 }},
+		{"too many biases", core.CodeInvalid, "logit_bias", func(r *core.SignedRequest) { r.Sampler.Bias = make([]core.TokenBias, 1025) }},
+		{"unordered biases", core.CodeInvalid, "logit_bias", func(r *core.SignedRequest) { r.Sampler.Bias = []core.TokenBias{{Token: 2}, {Token: 2}} }},
+		{"bias of nothing", core.CodeInvalid, "logit_bias", func(r *core.SignedRequest) { r.Sampler.Bias = []core.TokenBias{{Token: 1000}} }},
+		{"strong bias", core.CodeInvalid, "logit_bias", func(r *core.SignedRequest) { r.Sampler.Bias = []core.TokenBias{{Token: 2, Bias: -100_000_001}} }},
+		{"no grammar", core.CodeInvalid, "grammar", func(r *core.SignedRequest) { r.Sampler.Constraint = &core.Constraint{} }},
+		{"huge grammar", core.CodeInvalid, "grammar", func(r *core.SignedRequest) {
+			r.Sampler.Constraint = &core.Constraint{Grammar: strings.Repeat("x", 256<<10+1)}
+		}},
+		{"long trigger", core.CodeInvalid, "grammar", func(r *core.SignedRequest) {
+			r.Sampler.Constraint = &core.Constraint{Grammar: "x", Trigger: strings.Repeat("x", 257)}
+		}},
+		{"grammar that cannot be compiled", core.CodeInvalid, "grammar", func(r *core.SignedRequest) {
+			r.Sampler.Constraint = &core.Constraint{Grammar: "bad"}
+		}},
+		{"unknown pooling", core.CodeInvalid, "pooling", func(r *core.SignedRequest) { r.Pooling, r.Sampler = "max", core.Sampler{} }},
+		{"embedding with a sampler", core.CodeInvalid, "sampler", func(r *core.SignedRequest) { r.Pooling = core.PoolMean }},
+		{"half an embedding", core.CodeInvalid, "prompt", func(r *core.SignedRequest) {
+			r.Pooling, r.Sampler, r.Prompt = core.PoolMean, core.Sampler{}, 3
+		}},
 		{"smuggled answer", core.CodeInvalid, "resume", func(r *core.SignedRequest) { r.Prompt = 3 }},
 	} {
 		r := b.request(10)

@@ -142,7 +142,7 @@ func (x *exchange) pump() {
 		if d, ok := ev.(*core.Done); ok {
 			x.done.Store(true)
 			x.err = io.EOF
-			if d.Usage.Output == 0 {
+			if d.Receipt.Request.IsZero() { // cancelled before there was anything
 				return
 			}
 		}

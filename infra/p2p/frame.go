@@ -33,7 +33,7 @@ var frameLimits = map[frameType]int{
 	frameAccepted: 4 << 10,
 	frameError:    16 << 10,
 	frameNonce:    256,
-	frameChunk:    64 << 10,
+	frameChunk:    128 << 10,
 	frameVoucher:  1 << 10,
 	frameCancel:   0,
 	frameDone:     4 << 20,

@@ -26,7 +26,8 @@ type promise struct {
 	cancelled atomic.Bool
 
 	output []core.Token // delivered in this exchange
-	chain  core.Hash    // TokenChain over the whole answer, resumed part included
+	probs  []core.TokenLogprobs
+	chain  core.Hash // TokenChain over the whole answer, resumed part included
 }
 
 func newPromise(p core.Provider, r core.SignedRequest) *promise {
@@ -43,6 +44,8 @@ func (x *promise) chunk(c *core.Chunk) error {
 	g := &c.Progress
 	total := x.base() + len(x.output) + len(c.Tokens)
 	switch {
+	case x.r.Pooling != "":
+		return broken(x.p, "sent tokens where an embedding was ordered")
 	case len(c.Tokens) == 0:
 		return broken(x.p, "sent an empty chunk")
 	case total > int(x.r.Sampler.MaxTokens):
@@ -67,14 +70,21 @@ func (x *promise) chunk(c *core.Chunk) error {
 	if err := voucher.VerifyDigest(g.Digest(x.r.ChainID), g.Signature, x.r.Provider); err != nil {
 		return broken(x.p, "sent a chunk without its valid signature: %v", err)
 	}
+	if err := checkLogprobs(c, x.r.Sampler.Logprobs); err != nil {
+		return broken(x.p, "sent log-probabilities that %v", err)
+	}
 	x.chain = chain
-	x.output = append(x.output, c.Tokens...)
+	x.output, x.probs = append(x.output, c.Tokens...), append(x.probs, c.Logprobs...)
 	return nil
 }
 
 // done checks the end of the answer. Without output there is nothing to
 // commit to, and a cancelled answer ends without a receipt and for free.
 func (x *promise) done(d *core.Done) error {
+	if x.r.Pooling != "" && d.Finish != core.FinishCancelled {
+		return x.embedded(d)
+	}
+	d.Embedding = nil
 	n := len(x.output)
 	switch {
 	case d.Finish != core.FinishStop && d.Finish != core.FinishLength && d.Finish != core.FinishCancelled:
@@ -92,14 +102,8 @@ func (x *promise) done(d *core.Done) error {
 	case int64(d.Usage.Output) != int64(n) || d.Usage.Input != x.r.Prompt || int64(d.Usage.Cached) > int64(len(x.r.Input)):
 		return broken(x.p, "states usage of %d in, %d out; it is %d in, %d out", d.Usage.Input, d.Usage.Output, x.r.Prompt, n)
 	}
-	if due := d.Usage.Cost(x.r.PriceIn, x.r.PriceOut); d.Due.Cmp(due) != 0 {
-		return broken(x.p, "asks %v akoin for an answer that costs %v", d.Due, due)
-	}
-	if field := x.receipt(&d.Receipt.Receipt, d.Finish); field != "" {
-		return broken(x.p, "sent a receipt whose %s is not this answer's", field)
-	}
-	if err := voucher.VerifyDigest(d.Receipt.Digest(), d.Receipt.Signature, x.r.Provider); err != nil {
-		return broken(x.p, "sent a receipt without its valid signature: %v", err)
+	if err := x.settled(d, core.HashTokens(x.output)); err != nil {
+		return err
 	}
 	if len(d.Boundaries) > 0 {
 		if len(d.Boundaries)%(len(x.r.Input)+n-1) != 0 || merkle.Root(d.Boundaries) != d.Receipt.BoundaryRoot {
@@ -109,8 +113,37 @@ func (x *promise) done(d *core.Done) error {
 	return nil
 }
 
+// settled checks the amount due and the receipt over output.
+func (x *promise) settled(d *core.Done, output core.Hash) error {
+	if due := d.Usage.Cost(x.r.PriceIn, x.r.PriceOut); d.Due.Cmp(due) != 0 {
+		return broken(x.p, "asks %v akoin for an answer that costs %v", d.Due, due)
+	}
+	if field := x.receipt(&d.Receipt.Receipt, d.Finish, output); field != "" {
+		return broken(x.p, "sent a receipt whose %s is not this answer's", field)
+	}
+	if err := voucher.VerifyDigest(d.Receipt.Digest(), d.Receipt.Signature, x.r.Provider); err != nil {
+		return broken(x.p, "sent a receipt without its valid signature: %v", err)
+	}
+	return nil
+}
+
+// embedded checks the end of an order for an embedding.
+func (x *promise) embedded(d *core.Done) error {
+	d.Boundaries = nil
+	if d.Finish != core.FinishStop {
+		return broken(x.p, "ended for the unknown reason %q", truncate(string(d.Finish), 20))
+	}
+	if _, err := core.DecodeVector(d.Embedding); err != nil {
+		return broken(x.p, "sent no embedding: %v", err)
+	}
+	if d.Usage != (core.Usage{Input: x.r.Prompt}) {
+		return broken(x.p, "states usage of %d in, %d out; it is %d in, 0 out", d.Usage.Input, d.Usage.Output, x.r.Prompt)
+	}
+	return x.settled(d, core.HashEmbedding(d.Embedding))
+}
+
 // receipt returns the name of the first field that contradicts the answer.
-func (x *promise) receipt(c *core.Receipt, finish core.FinishReason) string {
+func (x *promise) receipt(c *core.Receipt, finish core.FinishReason, output core.Hash) string {
 	r := &x.r.Request
 	now := time.Now()
 	for _, f := range []struct {
@@ -125,7 +158,8 @@ func (x *promise) receipt(c *core.Receipt, finish core.FinishReason) string {
 		{"provider", c.Provider == r.Provider},
 		{"channel", c.Channel == r.Channel},
 		{"input hash", c.InputHash == core.HashTokens(r.Input)},
-		{"output hash", c.OutputHash == core.HashTokens(x.output)},
+		{"output hash", c.OutputHash == output},
+		{"log-probabilities' hash", c.Logprobs == core.HashLogprobs(x.probs)},
 		{"sampler", c.Sampler == r.Sampler.Digest()},
 		{"seed", c.Seed == x.seed.Commitment()},
 		{"input length", int64(c.Input) == int64(len(r.Input))},

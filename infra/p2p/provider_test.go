@@ -28,6 +28,8 @@ type script struct {
 	pause  time.Duration // between chunks of two
 	refuse error         // instead of accepting
 
+	vector []float32 // of an embedding; {0.6, -0.8} without
+
 	bend struct {
 		proof func(p []byte)
 		chunk func(n int, c *core.Chunk)
@@ -75,6 +77,9 @@ func (x *script) Infer(ctx context.Context, _ string, r core.SignedRequest, s Se
 			x.paid <- v
 		}
 	}()
+	if r.Pooling != "" {
+		return s.Finish(ctx, x.end(r, nonce, output, nil, core.FinishStop))
+	}
 	var out []core.Token
 	finish := core.FinishLength
 	for n := 0; len(out) < x.tokens; n++ {
@@ -90,6 +95,9 @@ func (x *script) Infer(ctx context.Context, _ string, r core.SignedRequest, s Se
 		}
 		out = append(out, core.Token(len(out)+1), core.Token(len(out)+2))
 		c := core.Chunk{Tokens: out[len(out)-2:], Due: r.PriceOut.Mul(uint64(len(out)))}
+		if r.Sampler.Logprobs > 0 {
+			c.Logprobs = probsOf(c.Tokens)
+		}
 		c.Progress = core.Progress{ID: r.ID, Provider: r.Provider, Count: uint32(len(out)), Tokens: core.TokenChain(core.Hash{}, out)}
 		x.sign(r.ChainID, &c.Progress)
 		if x.bend.chunk != nil {
@@ -102,10 +110,18 @@ func (x *script) Infer(ctx context.Context, _ string, r core.SignedRequest, s Se
 	return s.Finish(ctx, x.end(r, nonce, output, out, finish))
 }
 
+// probsOf are log-probabilities of each token and of two beside it.
+func probsOf(tokens []core.Token) (ls []core.TokenLogprobs) {
+	for _, t := range tokens {
+		ls = append(ls, core.TokenLogprobs{{Token: t, Value: -2_000_000}, {Token: 107, Value: -500_000}, {Token: 108, Value: -2_000_000}})
+	}
+	return ls
+}
+
 func (x *script) sign(chain uint64, g *core.Progress) { g.Signature, _ = x.key.Sign(g.Digest(chain)) }
 
 func (x *script) end(r core.SignedRequest, nonce core.Hash, vrf []byte, out []core.Token, finish core.FinishReason) core.Done {
-	leaves := make([]core.Hash, 2*(len(r.Input)+len(out)-1))
+	leaves := make([]core.Hash, 2*max(0, len(r.Input)+len(out)-1))
 	u := core.Usage{Input: r.Prompt, Output: uint32(len(out))}
 	now := time.Now().Unix()
 	d := core.Done{Finish: finish, Usage: u, Due: u.Cost(r.PriceIn, r.PriceOut), Boundaries: leaves}
@@ -114,6 +130,17 @@ func (x *script) end(r core.SignedRequest, nonce core.Hash, vrf []byte, out []co
 		Channel: r.Channel, InputHash: core.HashTokens(r.Input), OutputHash: core.HashTokens(out), Sampler: r.Sampler.Digest(),
 		Seed: r.DeriveSeed(nonce, vrf).Commitment(), Input: uint32(len(r.Input)), Output: u.Output, Billed: r.Prompt, Finish: finish,
 		BoundaryRoot: merkle.Root(leaves), PriceIn: r.PriceIn, PriceOut: r.PriceOut, Issued: now, Expiry: now + 86400,
+	}
+	if r.Sampler.Logprobs > 0 {
+		d.Receipt.Logprobs = core.HashLogprobs(probsOf(out))
+	}
+	if r.Pooling != "" {
+		v := x.vector
+		if v == nil {
+			v = []float32{0.6, -0.8}
+		}
+		d.Embedding, d.Boundaries = core.EncodeVector(v), nil
+		d.Receipt.OutputHash, d.Receipt.BoundaryRoot = core.HashEmbedding(d.Embedding), core.Hash{}
 	}
 	if x.bend.done != nil {
 		x.bend.done(&d)

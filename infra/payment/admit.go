@@ -66,7 +66,6 @@ func (t *Till) Admit(ctx context.Context, r *core.SignedRequest) (core.Tab, erro
 
 // inspect checks what needs no channel and returns the request's worst case.
 func (t *Till) inspect(r *core.SignedRequest, now time.Time) (worst core.Amount, err error) {
-	given := uint64(len(r.Input)) - uint64(r.Prompt)
 	switch {
 	case r.ChainID != t.chainID:
 		err = core.Errorf(core.CodeInvalid, "the request is for chain %d, this provider serves chain %d", r.ChainID, t.chainID)
@@ -78,7 +77,7 @@ func (t *Till) inspect(r *core.SignedRequest, now time.Time) (worst core.Amount,
 		err = core.Errorf(core.CodeInvalid, "the request expires more than %s ahead", t.opt.Horizon)
 	case uint64(r.Prompt) > uint64(len(r.Input)):
 		err = core.Errorf(core.CodeInvalid, "the request bills %d prompt tokens of %d", r.Prompt, len(r.Input))
-	case r.Sampler.MaxTokens == 0 || given >= uint64(r.Sampler.MaxTokens):
+	case r.Pooling == "" && r.Worst().Output == 0:
 		err = core.Errorf(core.CodeInvalid, "the request leaves no token to generate")
 	case bits(r.PriceIn) > maxPriceBits || bits(r.PriceOut) > maxPriceBits:
 		err = core.Errorf(core.CodeInvalid, "the request's price is beyond all money")
@@ -86,8 +85,7 @@ func (t *Till) inspect(r *core.SignedRequest, now time.Time) (worst core.Amount,
 	if err != nil {
 		return core.Amount{}, err
 	}
-	u := core.Usage{Input: r.Prompt, Output: r.Sampler.MaxTokens - uint32(given)}
-	return u.Cost(r.PriceIn, r.PriceOut), nil
+	return r.Worst().Cost(r.PriceIn, r.PriceOut), nil
 }
 
 func bits(a core.Amount) int { return a.Big().BitLen() }
