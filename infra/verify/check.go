@@ -100,7 +100,12 @@ func contents(ev *core.Evidence) *Rejected {
 	}{
 		{"request", r.RequestHash == q.Digest()},
 		{"request.input", r.InputHash == core.HashTokens(q.Input)},
-		{"output", r.OutputHash == core.HashTokens(ev.Output)},
+		{"output", r.OutputHash == outputHash(ev)},
+		{"logprobs", r.Logprobs == core.HashLogprobs(ev.Logprobs)},
+		{"logprobs", q.Sampler.Logprobs == 0 && len(ev.Logprobs) == 0 || q.Sampler.Logprobs > 0 && len(ev.Logprobs) == len(ev.Output)},
+		{"output", q.Pooling == "" || len(ev.Output) == 0},
+		{"receipt.boundary_root", q.Pooling == "" || r.BoundaryRoot.IsZero()},
+		{"embedding", (q.Pooling == "") == (len(ev.Embedding) == 0) || r.Finish == core.FinishCancelled && len(ev.Embedding) == 0},
 		{"request.sampler", r.Sampler == q.Sampler.Digest()},
 		{"receipt.n_in", uint64(r.Input) == uint64(len(q.Input))},
 		{"receipt.n_out", uint64(r.Output) == uint64(len(ev.Output))},
@@ -122,6 +127,14 @@ func contents(ev *core.Evidence) *Rejected {
 		}
 	}
 	return nil
+}
+
+// outputHash is what the receipt must commit to: the tokens, or the vector.
+func outputHash(ev *core.Evidence) core.Hash {
+	if ev.Request.Pooling != "" {
+		return core.HashEmbedding(ev.Embedding)
+	}
+	return core.HashTokens(ev.Output)
 }
 
 // resumed checks a continuation's proof that its unbilled input was delivered.

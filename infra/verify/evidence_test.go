@@ -172,11 +172,28 @@ func evidenceFor(t testing.TB, q core.SignedRequest, e *toy, limit int) core.Evi
 	var finish core.FinishReason
 	ev.Output, finish = e.answer(in, limit)
 	own, _ := e.Replay(context.Background(), in, ev.Output)
-	ev.Boundaries = own.Boundaries
+	ev.Boundaries, ev.Logprobs = own.Boundaries, own.Logprobs
 	ev.Receipt.Receipt = core.Receipt{ChainID: q.ChainID, Semantics: 1, Model: q.Model, Request: q.ID, RequestHash: q.Digest(),
-		Provider: q.Provider, Channel: q.Channel, InputHash: core.HashTokens(q.Input), OutputHash: core.HashTokens(ev.Output),
+		Provider: q.Provider, Channel: q.Channel, InputHash: core.HashTokens(q.Input), OutputHash: core.HashTokens(ev.Output), Logprobs: core.HashLogprobs(own.Logprobs),
 		Sampler: q.Sampler.Digest(), Seed: seed.Commitment(), Input: uint32(len(q.Input)), Output: uint32(len(ev.Output)), Billed: q.Prompt,
 		Finish: finish, BoundaryRoot: merkle.Root(own.Boundaries), PriceIn: q.PriceIn, PriceOut: q.PriceOut, Issued: 1_800_000_003, Expiry: 1_800_000_003 + 86_400}
+	reseal(t, &ev)
+	return ev
+}
+
+// embeddingFor lets engine embed the sample's input and seals the vector.
+func embeddingFor(t testing.TB, e *toy) core.Evidence {
+	t.Helper()
+	q := sampleRequest(t)
+	q.Pooling, q.Sampler = core.PoolMean, core.Sampler{}
+	q.Signature = sign(t, testKey(t, 0x11), q.Digest())
+	ev := evidenceFor(t, q, e, 0)
+	v, err := e.Embed(t.Context(), [][]core.Token{q.Input}, q.Pooling)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev.Boundaries, ev.Embedding = nil, core.EncodeVector(v[0])
+	ev.Receipt.OutputHash, ev.Receipt.BoundaryRoot, ev.Receipt.Finish = core.HashEmbedding(ev.Embedding), core.Hash{}, core.FinishStop
 	reseal(t, &ev)
 	return ev
 }

@@ -14,7 +14,10 @@ const (
 	MaxFile       = 64 << 20 // bytes
 	MaxTokens     = 1 << 20  // input, and output
 	MaxStops      = 64
-	MaxText       = 4096 // bytes of a stop string or a name
+	MaxText       = 4096    // bytes of a stop string or a name
+	MaxGrammar    = 1 << 20 // bytes of a constraint
+	MaxBiases     = 1 << 16
+	MaxLogprobs   = 64 // of one output position
 	maxPriceBits  = 128
 	fileVersion   = 1
 	maxBoundaries = MaxFile / 66 // a leaf is 64 digits and its quotes
@@ -71,6 +74,16 @@ func shape(ev *core.Evidence) *Rejected {
 		return reject(Malformed, "request.prompt", "%d prompt tokens of %d input tokens", q.Prompt, len(q.Input))
 	case len(q.Sampler.Stop) > MaxStops:
 		return reject(Malformed, "request.sampler.stop", "%d stop strings; at most %d are allowed", len(q.Sampler.Stop), MaxStops)
+	case len(q.Sampler.Bias) > MaxBiases:
+		return reject(Malformed, "request.sampler.bias", "%d biases; at most %d are allowed", len(q.Sampler.Bias), MaxBiases)
+	case q.Sampler.Constraint != nil && len(q.Sampler.Constraint.Grammar)+len(q.Sampler.Constraint.Trigger) > MaxGrammar:
+		return reject(Malformed, "request.sampler.constraint", "a constraint is longer than %d bytes", MaxGrammar)
+	case len(ev.Logprobs) > len(ev.Output):
+		return reject(Malformed, "logprobs", "%d positions with log-probabilities and %d output tokens", len(ev.Logprobs), len(ev.Output))
+	case len(ev.Embedding) > 4*core.MaxVector:
+		return reject(Malformed, "embedding", "the embedding has %d bytes; at most %d are allowed", len(ev.Embedding), 4*core.MaxVector)
+	case len(q.Pooling) > 32:
+		return reject(Malformed, "request.pooling", "a name is too long")
 	case len(ev.VRF) > ProofSize || len(ev.VRFKey) > KeySize:
 		return reject(Malformed, "vrf", "the VRF proof or key is too long")
 	case len(ev.Boundaries) > maxBoundaries:
@@ -81,6 +94,11 @@ func shape(ev *core.Evidence) *Rejected {
 	for _, s := range q.Sampler.Stop {
 		if len(s) > MaxText {
 			return reject(Malformed, "request.sampler.stop", "a stop string is longer than %d bytes", MaxText)
+		}
+	}
+	for _, l := range ev.Logprobs {
+		if len(l) > MaxLogprobs {
+			return reject(Malformed, "logprobs", "%d log-probabilities at one position; at most %d are allowed", len(l), MaxLogprobs)
 		}
 	}
 	for _, a := range []core.Amount{q.PriceIn, q.PriceOut, ev.Receipt.PriceIn, ev.Receipt.PriceOut} {

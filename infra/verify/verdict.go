@@ -11,19 +11,21 @@ type Verdict string
 
 // Verdicts, each with a process exit code of its own family.
 const (
-	Matches         Verdict = "matches"          // exit 0
-	Malformed       Verdict = "malformed"        // exit 2: not a receipt file
-	WrongSignature  Verdict = "wrong_signature"  // exit 3: a signature or proof does not verify
-	Tampered        Verdict = "tampered"         // exit 4: contents contradict what was signed
-	WrongModel      Verdict = "wrong_model"      // exit 5: not the model of the receipt
-	TokenDiffers    Verdict = "token_differs"    // exit 6: another token, or another length
-	FinishDiffers   Verdict = "finish_differs"   // exit 6: ended too early or for another reason
-	BoundaryDiffers Verdict = "boundary_differs" // exit 7: same tokens, other computation
-	Unsupported     Verdict = "unsupported"      // exit 8: a version this program does not know
+	Matches          Verdict = "matches"           // exit 0
+	Malformed        Verdict = "malformed"         // exit 2: not a receipt file
+	WrongSignature   Verdict = "wrong_signature"   // exit 3: a signature or proof does not verify
+	Tampered         Verdict = "tampered"          // exit 4: contents contradict what was signed
+	WrongModel       Verdict = "wrong_model"       // exit 5: not the model of the receipt
+	TokenDiffers     Verdict = "token_differs"     // exit 6: another token, or another length
+	FinishDiffers    Verdict = "finish_differs"    // exit 6: ended too early or for another reason
+	BoundaryDiffers  Verdict = "boundary_differs"  // exit 7: same tokens, other computation
+	LogprobDiffers   Verdict = "logprob_differs"   // exit 9: same tokens, another log-probability
+	EmbeddingDiffers Verdict = "embedding_differs" // exit 10: another vector
+	Unsupported      Verdict = "unsupported"       // exit 8: a version this program does not know
 )
 
 var exitCodes = map[Verdict]int{Matches: 0, Malformed: 2, WrongSignature: 3, Tampered: 4, WrongModel: 5,
-	TokenDiffers: 6, FinishDiffers: 6, BoundaryDiffers: 7, Unsupported: 8}
+	TokenDiffers: 6, FinishDiffers: 6, BoundaryDiffers: 7, Unsupported: 8, LogprobDiffers: 9, EmbeddingDiffers: 10}
 
 // ExitCode is the process exit code of `koinon verify`; 1 for an unknown verdict.
 func (v Verdict) ExitCode() int {
@@ -44,6 +46,7 @@ type Report struct {
 	// Consumer is who signed the request.
 	Consumer core.Address `json:"consumer"`
 	Token    *TokenDiff   `json:"token,omitempty"`
+	Logprob  *LogprobDiff `json:"logprob,omitempty"`
 	Boundary *Boundary    `json:"boundary,omitempty"`
 	// Unchecked lists what needs facts from the chain that were not given.
 	Unchecked []string `json:"unchecked,omitempty"`
@@ -57,6 +60,14 @@ type TokenDiff struct {
 	Position int        `json:"position"` // output position, from 0
 	Claimed  core.Token `json:"claimed"`  // NoToken when the answer had ended
 	Own      core.Token `json:"own"`      // NoToken when this engine would have ended
+}
+
+// LogprobDiff is the first differing log-probability.
+type LogprobDiff struct {
+	Position int           `json:"position"` // output position, from 0
+	Rank     int           `json:"rank"`     // 0 is the drawn token, then the likeliest ones
+	Claimed  *core.Logprob `json:"claimed"`  // nil when there are fewer
+	Own      *core.Logprob `json:"own"`
 }
 
 // Boundary is the first differing leaf: what enters a layer at a position.

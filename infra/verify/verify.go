@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -21,6 +22,9 @@ func Verify(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) 
 		bad.Receipt, bad.Consumer = out.Receipt, out.Consumer
 		return bad.Report, nil
 	}
+	if ev.Request.Pooling != "" {
+		return embedding(ctx, &ev, engine, out)
+	}
 	if len(ev.Output) == 0 {
 		if ev.Receipt.Finish != core.FinishCancelled {
 			bad := reject(FinishDiffers, "receipt.finish", "an answer without tokens can only be a cancelled one")
@@ -39,7 +43,11 @@ func Verify(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) 
 	}
 	bad := compare(&ev, replayed)
 	if bad == nil {
-		out.Message = fmt.Sprintf("matches: all %d tokens, the end and the boundary root are this engine's own", len(ev.Output))
+		what := "the end"
+		if len(ev.Logprobs) > 0 {
+			what = "their log-probabilities, the end"
+		}
+		out.Message = fmt.Sprintf("matches: all %d tokens, %s and the boundary root are this engine's own", len(ev.Output), what)
 		return out, nil
 	}
 	if bad.Boundary == nil {
@@ -60,7 +68,7 @@ func sameModel(ev *core.Evidence, info core.ModelInfo) *Rejected {
 		return reject(Unsupported, "receipt.semantics", "the engine follows semantics version %d, the receipt version %d", info.Semantics, ev.Receipt.Semantics)
 	}
 	// The last output token is never fed, so it need not fit.
-	if n := positions(ev); info.ContextLength > 0 && n > info.ContextLength {
+	if n := max(positions(ev), len(ev.Request.Input)); info.ContextLength > 0 && n > info.ContextLength {
 		return reject(TokenDiffers, "output", "the answer fills %d positions, the model has %d", n, info.ContextLength)
 	}
 	for _, ids := range [][]core.Token{ev.Request.Input, ev.Output} {
@@ -96,7 +104,75 @@ func compare(ev *core.Evidence, own core.Replayed) *Rejected {
 	if merkle.Root(own.Boundaries) != ev.Receipt.BoundaryRoot {
 		return reject(BoundaryDiffers, "receipt.boundary_root", "the tokens are right, but the boundary root is not this engine's")
 	}
+	return logprobs(ev.Logprobs, own.Logprobs)
+}
+
+// logprobs finds the first log-probability that is not the engine's. The tokens
+// are known to be the same.
+func logprobs(claimed, own []core.TokenLogprobs) *Rejected {
+	for i, c := range claimed {
+		var o core.TokenLogprobs
+		if i < len(own) {
+			o = own[i]
+		}
+		for k := range max(len(c), len(o)) {
+			var d LogprobDiff
+			if k < len(c) {
+				d.Claimed = &c[k]
+			}
+			if k < len(o) {
+				d.Own = &o[k]
+			}
+			if d.Claimed != nil && d.Own != nil && *d.Claimed == *d.Own {
+				continue
+			}
+			d.Position, d.Rank = i, k
+			bad := reject(LogprobDiffers, "logprobs", "the log-probability at output token %d, rank %d differs: claimed %s, this engine has %s",
+				i, k, describeLogprob(d.Claimed), describeLogprob(d.Own))
+			bad.Logprob = &d
+			return bad
+		}
+	}
 	return nil
+}
+
+func describeLogprob(p *core.Logprob) string {
+	if p == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%.6f for token %d", float64(p.Value)/1e6, p.Token)
+}
+
+// embedding computes the vector again and compares every bit of it.
+func embedding(ctx context.Context, ev *core.Evidence, engine core.Engine, out Report) (Report, error) {
+	if len(ev.Embedding) == 0 {
+		out.Message = "matches: the embedding was cancelled"
+		return out, nil
+	}
+	own, err := engine.Embed(ctx, [][]core.Token{ev.Request.Input}, ev.Request.Pooling)
+	if core.CodeOf(err) == core.CodeInvalid {
+		bad := reject(EmbeddingDiffers, "embedding", "the model gives no such embedding: %v", err)
+		bad.Receipt, bad.Consumer, bad.Unchecked = out.Receipt, out.Consumer, out.Unchecked
+		return bad.Report, nil
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("the embedding could not be computed again: %w", err)
+	}
+	mine := core.EncodeVector(own[0])
+	if bytes.Equal(mine, ev.Embedding) {
+		out.Message = fmt.Sprintf("matches: all %d numbers of the embedding are this engine's own", len(own[0]))
+		return out, nil
+	}
+	bad := reject(EmbeddingDiffers, "embedding", "the embedding has %d bytes, this engine's has %d", len(ev.Embedding), len(mine))
+	if len(mine) == len(ev.Embedding) {
+		i := 0
+		for mine[i] == ev.Embedding[i] {
+			i++
+		}
+		bad = reject(EmbeddingDiffers, "embedding", "the embedding first differs at number %d of %d", i/4, len(own[0]))
+	}
+	bad.Receipt, bad.Consumer, bad.Unchecked = out.Receipt, out.Consumer, out.Unchecked
+	return bad.Report, nil
 }
 
 // finish checks the end. A cancelled answer may end anywhere.

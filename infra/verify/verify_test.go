@@ -331,6 +331,10 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(js)
+	if js, err = json.Marshal(embeddingFor(f, &toy{model: core.Hash{2}})); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(js)
 	f.Add([]byte(`{"version":1}`))
 	f.Add([]byte(`{"version":1,"request":{"input":[1],"prompt":4294967295,"sampler":{"max_tokens":1}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

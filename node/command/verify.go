@@ -22,7 +22,8 @@ that differ.
 
 Exit codes: 0 matches, 2 not a receipt, 3 wrong signature, 4 tampered contents,
 5 another model, 6 a token or the end differs, 7 same tokens from another
-computation, 8 a version this program does not know.`,
+computation, 8 a version this program does not know, 9 a log-probability
+differs, 10 an embedding differs.`,
 		Example: "curl -s http://127.0.0.1:8080/v1/receipts/ID > receipt.json\nkoinon verify receipt.json",
 		RunE:    func(cmd *cobra.Command, args []string) error { return runVerify(cmd, args[0], path) },
 	}

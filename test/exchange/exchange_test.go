@@ -358,6 +358,35 @@ func TestShutdownLeavesNothingRunning(t *testing.T) {
 	eventually(t, "goroutines are left", func() bool { return runtime.NumGoroutine() <= before+2 })
 }
 
+func TestLogprobsAndEmbeddingsAcrossTheWire(t *testing.T) {
+	c := newConsumer(t)
+	p := newProvider(t, "Delos", c.key.Address(), nil)
+	r := c.order(p, prompt, 4, 200)
+	r.Sampler.Logprobs = 21
+	a, err := c.whole(p, r)
+	if err != nil || len(a.tokens) != 200 || a.done.Receipt.Logprobs.IsZero() {
+		t.Fatal(len(a.tokens), err)
+	}
+	var g sync.WaitGroup
+	for i := range 20 {
+		g.Go(func() {
+			r := c.order(p, []core.Token{core.Token(i), 7}, 2, 0)
+			r.Pooling = core.PoolLast
+			a, err := c.whole(p, r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			want, _ := p.engine.Embed(t.Context(), [][]core.Token{r.Input}, r.Pooling)
+			if got, err := core.DecodeVector(a.done.Embedding); err != nil || !slices.Equal(got, want[0]) {
+				t.Error(got, err)
+			}
+			eventually(t, "the embedding was not paid", func() bool { return p.till.Paid(r.Channel).Cmp(core.NewAmount(6)) == 0 })
+		})
+	}
+	g.Wait()
+}
+
 // BenchmarkExchange is what the transport, the worker and all signatures add to
 // one answer of 64 tokens by an engine that costs nothing.
 func BenchmarkExchange(b *testing.B) {
