@@ -149,9 +149,11 @@ type sequence struct {
 // Logprobs are those of token t after tokens: invented, but always the same.
 func (e *Engine) Logprobs(t core.Token, tokens []core.Token, n uint32) core.TokenLogprobs {
 	h := core.HashTokens(tokens)
-	l := core.TokenLogprobs{{Token: t, Value: -int32(h[0])}}
-	for i := int32(1); i < int32(n); i++ {
-		l = append(l, core.Logprob{Token: core.Token(i), Value: -int32(h[0]) * i})
+	l := core.TokenLogprobs{{Token: t, Value: -9_000_000 - int32(h[0])}}
+	for i := core.Token(1); len(l) < int(n); i++ {
+		if i != t {
+			l = append(l, core.Logprob{Token: i, Value: -4_000_000 - int32(h[1])*int32(i)})
+		}
 	}
 	return l
 }
