@@ -250,16 +250,16 @@ func TestRefusals(t *testing.T) {
 		{"repetition penalty", core.CodeInvalid, "repetition_penalty", func(r *core.SignedRequest) { r.Sampler.RepetitionPenalty = 2_000_001 }},
 		{"frequency penalty", core.CodeInvalid, "frequency_penalty", func(r *core.SignedRequest) { r.Sampler.FrequencyPenalty = -2_000_001 }},
 		{"presence penalty", core.CodeInvalid, "presence_penalty", func(r *core.SignedRequest) { r.Sampler.PresencePenalty = 2_000_001 }},
-		{"log-probabilities", core.CodeInvalid, "logprobs", func(r *core.SignedRequest) { r.Sampler.Logprobs = 22 }},
+		{"log-probabilities", core.CodeInvalid, "top_logprobs", func(r *core.SignedRequest) { r.Sampler.Logprobs = 22 }},
 		{"too many biases", core.CodeInvalid, "logit_bias", func(r *core.SignedRequest) { r.Sampler.Bias = make([]core.TokenBias, 1025) }},
 		{"unordered biases", core.CodeInvalid, "logit_bias", func(r *core.SignedRequest) { r.Sampler.Bias = []core.TokenBias{{Token: 2}, {Token: 2}} }},
 		{"bias of nothing", core.CodeInvalid, "logit_bias", func(r *core.SignedRequest) { r.Sampler.Bias = []core.TokenBias{{Token: 1000}} }},
 		{"strong bias", core.CodeInvalid, "logit_bias", func(r *core.SignedRequest) { r.Sampler.Bias = []core.TokenBias{{Token: 2, Bias: -100_000_001}} }},
-		{"no grammar", core.CodeInvalid, "grammar", func(r *core.SignedRequest) { r.Sampler.Constraint = &core.Constraint{} }},
-		{"huge grammar", core.CodeInvalid, "grammar", func(r *core.SignedRequest) {
+		{"no grammar", core.CodeInvalid, "response_format", func(r *core.SignedRequest) { r.Sampler.Constraint = &core.Constraint{} }},
+		{"huge grammar", core.CodeInvalid, "response_format", func(r *core.SignedRequest) {
 			r.Sampler.Constraint = &core.Constraint{Grammar: strings.Repeat("x", 256<<10+1)}
 		}},
-		{"long trigger", core.CodeInvalid, "grammar", func(r *core.SignedRequest) {
+		{"long trigger", core.CodeInvalid, "response_format", func(r *core.SignedRequest) {
 			r.Sampler.Constraint = &core.Constraint{Grammar: "x", Trigger: strings.Repeat("x", 257)}
 		}},
 		{"grammar that cannot be compiled", core.CodeInvalid, "grammar", func(r *core.SignedRequest) {

@@ -133,7 +133,7 @@ func TestLargestFramesFit(t *testing.T) {
 	for i := range 1024 {
 		r.Sampler.Bias = append(r.Sampler.Bias, core.TokenBias{Token: core.Token(298_000 + i), Bias: -100_000_000})
 	}
-	r.Sampler.Constraint = &core.Constraint{Grammar: strings.Repeat("\"<\n\x01", 256<<10/5), Trigger: strings.Repeat("<", 256)}
+	r.Sampler.Constraint = &core.Constraint{Grammar: strings.Repeat("\"<\n\x01", 64<<10/5), Trigger: strings.Repeat("<", 256)}
 	if _, err := encodeFrame(frameRequest, r); err != nil {
 		t.Error(err)
 	}
