@@ -59,8 +59,9 @@ const (
 	maxExperts = 1 << 10
 )
 
-// inert are keys of an architecture that change nothing about its answers.
-var inert = []string{"vocab_size", "tensor_data_layout", "rope.scaling.finetuned"}
+// inert are keys of an architecture that change nothing about its answers;
+// pooling_type is about embeddings.
+var inert = []string{"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type"}
 
 func readConfig(m gguf.Metadata) (*config, error) {
 	arch, err := m.Text("general.architecture")
