@@ -10,6 +10,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
 )
 
 var update = flag.Bool("update", false, "rewrite the published vectors")
@@ -129,6 +130,86 @@ func TestPublishedVectors(t *testing.T) {
 	for i, want := range v.Embeddings {
 		if got := want.run(t, m); got.Hash != want.Hash {
 			t.Errorf("embedding %d: %v", i, got.Hash.Short())
+		}
+	}
+}
+
+// publishedFamilies are the models model-*.gguf in spec/vectors.
+var publishedFamilies = []struct {
+	file  string
+	shape tiny
+}{
+	{"mistral", tiny{arch: "llama", kvHeads: 2, keys: map[string]any{"attention.sliding_window": uint32(9)}}},
+	{"mixtral", tiny{arch: "llama", kvHeads: 2, experts: 5, used: 2, expertHidden: 32}},
+	{"qwen2moe", tiny{arch: "qwen2moe", kvHeads: 4, experts: 6, used: 3, expertHidden: 32}},
+	{"qwen3-yarn", tiny{arch: "qwen3", kvHeads: 2, tied: true, ropeBase: 1e6,
+		keys: map[string]any{"rope.scaling.type": "yarn", "rope.scaling.factor": float32(4), "rope.scaling.original_context_length": uint32(32)}}},
+	{"gemma2", tiny{arch: "gemma2", kvHeads: 2, tied: true,
+		keys: map[string]any{"attention.sliding_window": uint32(8), "attn_logit_softcapping": float32(3), "final_logit_softcapping": float32(6)}}},
+	{"gemma3", tiny{arch: "gemma3", kvHeads: 1, tied: true, ropeBase: 1e6, keys: map[string]any{"attention.sliding_window": uint32(8),
+		"attention.sliding_window_pattern": uint32(2), "rope.scaling.type": "linear", "rope.scaling.factor": float32(8)}}},
+	{"phi3-longrope", tiny{arch: "phi3", kvHeads: 2, factors: true,
+		keys: map[string]any{"rope.scaling.original_context_length": uint32(16), "rope.scaling.attn_factor": float32(1.19)}}},
+}
+
+// familyVector is a model's root and one of its answers.
+type familyVector struct {
+	File string       `json:"file"`
+	Root core.ModelID `json:"root"`
+	answerVector
+}
+
+func TestPublishedFamilies(t *testing.T) {
+	const index = vectorDir + "architectures.json"
+	path := func(file string) string { return vectorDir + "model-" + file + ".gguf" }
+	var published struct {
+		Note   string         `json:"note"`
+		Models []familyVector `json:"models"`
+	}
+	if *update {
+		published.Note = "An answer of a model of each family, semantics version 1; see spec/architectures.md."
+		for i, f := range publishedFamilies {
+			shape := f.shape
+			shape.layers, shape.width, shape.hidden, shape.heads, shape.headDim = 2, 32, 32, 4, 16
+			if !shape.tied {
+				shape.headDim = 8
+			}
+			shape.vocabulary, shape.context, shape.format, shape.seed = 258, 256, gguf.Q8_0, uint64(40+i)
+			if err := shape.builder(t).Create(path(f.file)); err != nil {
+				t.Fatal(err)
+			}
+			m := shape.open(t, Options{})
+			a := answerVector{Input: prompt(m, 40, uint64(i)), Sampler: core.Sampler{Temperature: 800_000, MaxTokens: 32, IgnoreEOS: true},
+				Seed: core.Hash{byte(i), 3}, Salt: core.Hash{byte(i), 4}}
+			published.Models = append(published.Models, familyVector{f.file, m.Root(), a.run(t, m)})
+		}
+		b, err := json.MarshalIndent(published, "", " ")
+		if err == nil {
+			err = os.WriteFile(index, append(b, '\n'), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &published); err != nil {
+		t.Fatal(err)
+	}
+	if len(published.Models) != len(publishedFamilies) {
+		t.Fatalf("%d models are published", len(published.Models))
+	}
+	for _, want := range published.Models {
+		m, err := Open(path(want.File), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		got := want.run(t, m)
+		if m.Root() != want.Root || !slices.Equal(got.Output, want.Output) || got.Finish != want.Finish || got.BoundaryRoot != want.BoundaryRoot {
+			t.Errorf("%s: root %v, output %v, boundary root %v", want.File, m.Root(), got.Output, got.BoundaryRoot.Short())
 		}
 	}
 }
