@@ -1,0 +1,238 @@
+package referee
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/core/merkle"
+	"github.com/koinon-network/koinon/infra/engine/commit"
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// Side is a party of a dispute. Anyone may move for either.
+type Side uint8
+
+// The sides.
+const (
+	Challenger Side = iota + 1 // says that the receipt is wrong
+	Provider                   // says that it is right
+)
+
+func (s Side) String() string {
+	switch s {
+	case Challenger:
+		return "challenger"
+	case Provider:
+		return "provider"
+	}
+	return "nobody"
+}
+
+// Other is the opponent.
+func (s Side) Other() Side { return Challenger + Provider - s }
+
+// Move is one message of a game: *Layer, *Claims, *PickOperator, *PickLogit,
+// *Tiles, *PickTile, *Chunks, *PickChunk or *Step.
+type Move interface {
+	side() Side
+	tag() uint8
+}
+
+// Boundary opens a leaf under a receipt's boundary root.
+type Boundary struct {
+	Salt    core.Hash
+	X, K, V core.Hash // commitments to residual stream, key row and value row
+	Path    []core.Hash
+}
+
+// Layer commits to every result of a leaf's program, in order.
+type Layer struct {
+	Results []core.Hash
+	Before  *Boundary // leaf (t,l-1), unless l = 0
+	Leaf    Boundary  // leaf (t,l)
+}
+
+// Claims open the defence of a token: the normalised residual stream and the
+// logits that decide the draw.
+type Claims struct {
+	Norm     core.Hash
+	Leaf     Boundary   // leaf (t,L)
+	Top      core.Token // the likeliest token
+	TopLogit float32
+	Given    float32 // logit of the token in the answer
+	Better   float32 // logit of the challenger's candidate
+}
+
+// PickOperator names the first result that is wrong.
+type PickOperator struct {
+	Operator uint32
+	Head     uint32 // of a score or exp
+}
+
+// PickLogit names the token whose logit is wrong, or exceeds the one that is
+// said to be the greatest.
+type PickLogit struct{ Token core.Token }
+
+// Softmax are the numbers of one head beside its weights.
+type Softmax struct {
+	Max   float32
+	At    uint32     // the first position of the maximum
+	Lanes spec.Lanes // sums of the weights, all positions
+}
+
+// Tiles opens the named result.
+type Tiles struct {
+	Segments []core.Hash // of all heads, for score and exp
+	Tiles    []core.Hash
+	Softmax  *Softmax     // for exp
+	Running  []spec.Lanes // for exp: the lane sums after each tile
+}
+
+// Parts of an exp's tile that may be wrong.
+const (
+	PartMax = iota // a score of the tile exceeds the maximum, or the maximum is not where it is said to be
+	PartExp        // an exponential
+	PartSum        // the lane sums
+)
+
+// PickTile names the first wrong tile: of a linear the group of rows that share
+// weight leaves, of a mix the head.
+type PickTile struct {
+	Tile uint32
+	Part uint32 // of a score the number within the tile; of an exp a Part
+}
+
+// Chunks commits to the partial sums of the named tile.
+type Chunks struct {
+	Values []float32    // the tile; of a linear's group the tile that holds it; of a logit the group; of a mix the head's sums before they are divided
+	Sums   []core.Hash  // linear and mix: the partial sums after each chunk
+	Lanes  []spec.Lanes // norm: the lane sums after each tile of its input
+	// Softmax, Weights, Segments and Result link a mix's first round to the
+	// commitments: the head's exp, and the tiles of the result that hold the head.
+	Softmax  *Softmax
+	Weights  core.Hash // commitment to the head's attention weights
+	Segments []core.Hash
+	Result   *Vector
+}
+
+// PickChunk names the first chunk after which the partial sum is wrong.
+type PickChunk struct{ Chunk uint32 }
+
+// Vector opens some tiles of a committed vector.
+type Vector struct {
+	Tiles  []core.Hash // of the whole vector
+	First  uint32      // the first tile that is shown
+	Values []float32   // whole tiles
+}
+
+// Weights opens a weight leaf under the model root.
+type Weights struct {
+	Data []byte
+	Path []core.Hash
+}
+
+// Step is the last message: everything that one step needs.
+type Step struct {
+	A, B     *Vector // operands
+	Weights  *Weights
+	Before   []float32   // partial sums before the step; none for the first
+	Values   []float32   // the tile where the step does not compute it: of a score, of an exp
+	Boundary *Boundary   // score and mix: the leaf at the position in question
+	Row      *Vector     // its key or value row
+	Segments []core.Hash // score's or exp's heads
+	Softmax  *Softmax    // mix: of the head
+	Token    core.Token  // embed: the token at the position
+	Path     []core.Hash // its place among the tokens
+}
+
+func (*Layer) side() Side        { return Provider }
+func (*Claims) side() Side       { return Provider }
+func (*Tiles) side() Side        { return Provider }
+func (*Chunks) side() Side       { return Provider }
+func (*Step) side() Side         { return Provider }
+func (*PickOperator) side() Side { return Challenger }
+func (*PickLogit) side() Side    { return Challenger }
+func (*PickTile) side() Side     { return Challenger }
+func (*PickChunk) side() Side    { return Challenger }
+
+func (*Layer) tag() uint8        { return 1 }
+func (*Claims) tag() uint8       { return 2 }
+func (*PickOperator) tag() uint8 { return 3 }
+func (*PickLogit) tag() uint8    { return 4 }
+func (*Tiles) tag() uint8        { return 5 }
+func (*PickTile) tag() uint8     { return 6 }
+func (*Chunks) tag() uint8       { return 7 }
+func (*PickChunk) tag() uint8    { return 8 }
+func (*Step) tag() uint8         { return 9 }
+
+// EncodeMove writes a move.
+func EncodeMove(m Move) []byte { return append([]byte{m.tag()}, Encode(m)[4:]...) }
+
+// DecodeMove reads what [EncodeMove] wrote, at most [MaxMove] bytes.
+func DecodeMove(b []byte) (Move, error) {
+	if len(b) == 0 || len(b) > MaxMove {
+		return nil, fmt.Errorf("a move of %d bytes, possible are 1 to %d", len(b), MaxMove)
+	}
+	for _, m := range []Move{&Layer{}, &Claims{}, &PickOperator{}, &PickLogit{}, &Tiles{}, &PickTile{}, &Chunks{}, &PickChunk{}, &Step{}} {
+		if m.tag() == b[0] {
+			return m, Decode(b[1:], m)
+		}
+	}
+	return nil, fmt.Errorf("there is no move of kind %d", b[0])
+}
+
+// leafHash is the leaf that an opening shows.
+func (b *Boundary) leafHash() core.Hash { return commit.Leaf(b.Salt, commit.Boundary(b.X, b.K, b.V)) }
+
+// check verifies the opening of leaf (t,l).
+func (b *Boundary) check(g *State, t, l int) error {
+	per := uint64(g.Layers) + 1
+	p := merkle.Proof[core.Hash]{Index: uint64(t)*per + uint64(l), Size: uint64(g.Positions) * per, Path: b.Path}
+	if !merkle.Verify(g.BoundaryRoot, b.leafHash(), p) {
+		return fmt.Errorf("leaf (%d,%d) is not under the receipt's boundary root", t, l)
+	}
+	return nil
+}
+
+// open checks that v shows tiles of the vector of n numbers under commitment c,
+// and returns the numbers from position from to to.
+func (v *Vector) open(c core.Hash, n, from, to int) ([]float32, error) {
+	if v == nil {
+		return nil, fmt.Errorf("a vector is not opened")
+	}
+	first, last := from/commit.TileLen, (to-1)/commit.TileLen
+	if len(v.Tiles) != commit.Count(n) || commit.Opened(n, v.Tiles) != c {
+		return nil, fmt.Errorf("the tiles are not those of the vector that was committed to")
+	}
+	if from < 0 || to > n || from >= to || int(v.First) != first {
+		return nil, fmt.Errorf("the opening shows the tiles from %d, asked are %d to %d", v.First, first, last)
+	}
+	start := first * commit.TileLen
+	if len(v.Values) != min(n, (last+1)*commit.TileLen)-start {
+		return nil, fmt.Errorf("the opening shows %d numbers", len(v.Values))
+	}
+	for i := first; i <= last; i++ {
+		at := (i - first) * commit.TileLen
+		if commit.Tile(v.Values[at:min(len(v.Values), at+commit.TileLen)]) != v.Tiles[i] {
+			return nil, fmt.Errorf("tile %d is not the one committed to", i)
+		}
+	}
+	return v.Values[from-start : to-start], nil
+}
+
+// headsCommitment commits to the segments of all heads.
+func headsCommitment(segments []core.Hash) core.Hash {
+	return tagged("koinon/heads/1", segments...)
+}
+
+func (s *Softmax) segment(weights core.Hash) core.Hash {
+	b := make([]byte, 0, 72)
+	b = binary.BigEndian.AppendUint32(b, math.Float32bits(s.Max))
+	b = binary.BigEndian.AppendUint32(b, s.At)
+	for _, v := range s.Lanes {
+		b = binary.BigEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	return taggedBytes("koinon/softmax/1", append(append([]byte(nil), weights[:]...), b...))
+}

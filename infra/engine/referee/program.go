@@ -1,0 +1,110 @@
+package referee
+
+import "github.com/koinon-network/koinon/infra/engine/commit"
+
+// Kind is an operator of a program.
+type Kind uint8
+
+// The operators.
+const (
+	Embed Kind = iota + 1
+	Norm
+	Linear
+	Bias
+	Rotate
+	Score
+	Exp
+	Mix
+	Add
+	Gate
+)
+
+func (k Kind) String() string {
+	names := [...]string{"?", "embed", "norm", "linear", "bias", "rope", "score", "exp", "mix", "add", "gate"}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return names[0]
+}
+
+// input is the operand that comes from the leaf before instead of from an
+// operator: its residual stream.
+const input = -1
+
+// Operator is one line of a program. Its result has Len numbers, for Score and
+// Exp in each of Heads segments.
+type Operator struct {
+	Kind  Kind
+	Name  string // of the result, for people
+	Len   int
+	Heads int
+
+	a, b    int // operands: numbers of operators, or input
+	weights matrix
+}
+
+// Program is what computes one leaf from the earlier ones.
+type Program struct {
+	Ops []Operator
+	// X, K, V are the operators whose results the leaf holds; K and V are -1
+	// after the last layer, X is -1 in the program of a token.
+	X, K, V int
+}
+
+func (p *Program) add(o Operator) int {
+	p.Ops = append(p.Ops, o)
+	return len(p.Ops) - 1
+}
+
+func (p *Program) linear(name string, a int, w, bias matrix) int {
+	out := p.add(Operator{Kind: Linear, Name: name, Len: w.rows, a: a, weights: w})
+	if bias.first != 0 {
+		out = p.add(Operator{Kind: Bias, Name: name + " + bias", Len: w.rows, a: out, weights: bias})
+	}
+	return out
+}
+
+// LeafProgram is the program of a leaf at layer boundary l, at position t.
+func (m *Model) LeafProgram(t, l int) *Program {
+	p := &Program{K: -1, V: -1}
+	if l == 0 {
+		p.X = p.add(Operator{Kind: Embed, Name: "embedding", Len: m.width, weights: m.embedding})
+	} else {
+		p.X = m.block(p, &m.layers[l-1], t)
+	}
+	if l < m.Layers {
+		w := &m.layers[l]
+		h := p.add(Operator{Kind: Norm, Name: "normalised input of the next layer", Len: m.width, a: p.X, weights: w.attentionNorm})
+		k := p.linear("key", h, w.k, w.biasK)
+		p.K = p.add(Operator{Kind: Rotate, Name: "rotated key", Len: m.kvWidth(), a: k})
+		p.V = p.linear("value", h, w.v, w.biasV)
+	}
+	return p
+}
+
+// block adds a transformer block and returns its residual stream.
+func (m *Model) block(p *Program, w *layer, t int) int {
+	h := p.add(Operator{Kind: Norm, Name: "normalised input", Len: m.width, a: input, weights: w.attentionNorm})
+	q := p.linear("query", h, w.q, w.biasQ)
+	q = p.add(Operator{Kind: Rotate, Name: "rotated query", Len: m.qWidth(), a: q})
+	s := p.add(Operator{Kind: Score, Name: "attention scores", Len: t + 1, Heads: m.heads, a: q})
+	e := p.add(Operator{Kind: Exp, Name: "attention weights", Len: t + 1, Heads: m.heads, a: s})
+	y := p.add(Operator{Kind: Mix, Name: "attention", Len: m.qWidth(), a: e})
+	o := p.linear("attention output", y, w.o, matrix{})
+	x := p.add(Operator{Kind: Add, Name: "residual after attention", Len: m.width, a: input, b: o})
+	h = p.add(Operator{Kind: Norm, Name: "normalised feed-forward input", Len: m.width, a: x, weights: w.feedNorm})
+	g := p.linear("gate", h, w.gate, matrix{})
+	u := p.linear("up", h, w.up, matrix{})
+	z := p.add(Operator{Kind: Gate, Name: "hidden", Len: m.hidden, a: g, b: u})
+	f := p.linear("down", z, w.down, matrix{})
+	return p.add(Operator{Kind: Add, Name: "residual", Len: m.width, a: x, b: f})
+}
+
+// TokenProgram is the program of a token: the normalised residual stream, from
+// which single logits follow.
+func (m *Model) TokenProgram() *Program {
+	return &Program{X: -1, K: -1, V: -1, Ops: []Operator{{Kind: Norm, Name: "normalised output", Len: m.width, a: input, weights: m.norm}}}
+}
+
+// tiles is the number of tiles of one segment of the operator's result.
+func (o *Operator) tiles() int { return commit.Count(o.Len) }

@@ -1,0 +1,565 @@
+package referee
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/commit"
+	"github.com/koinon-network/koinon/infra/engine/sample"
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// Phase says what the next move is.
+type Phase uint8
+
+// The phases, in the order of a game.
+const (
+	NeedLayer    Phase = iota + 1 // provider: *Layer, or *Claims where a token is disputed
+	NeedOperator                  // challenger: *PickOperator, or *PickLogit
+	NeedTiles                     // provider: *Tiles
+	NeedTile                      // challenger: *PickTile
+	NeedChunks                    // provider: *Chunks
+	NeedChunk                     // challenger: *PickChunk
+	NeedStep                      // provider: *Step
+	Held                          // the step held: the provider has won
+)
+
+// Side is whose move it is.
+func (p Phase) Side() Side {
+	switch p {
+	case NeedLayer, NeedTiles, NeedChunks, NeedStep:
+		return Provider
+	case NeedOperator, NeedTile, NeedChunk:
+		return Challenger
+	}
+	return 0
+}
+
+func (p Phase) String() string {
+	names := [...]string{"?", "layer", "operator", "tiles", "tile", "chunks", "chunk", "step", "held"}
+	if int(p) < len(names) {
+		return names[p]
+	}
+	return names[0]
+}
+
+// Claim is what a challenger says of a receipt.
+type Claim struct {
+	// Position and Layer name a leaf of the boundary tree.
+	Position, Layer uint32
+	// Token, if set, disputes an output token instead.
+	Token *TokenClaim
+}
+
+// TokenClaim says that another token should have been drawn.
+type TokenClaim struct {
+	Output  uint32      // output position
+	Given   core.Token  // the token in the answer
+	Path    []core.Hash // its place among the output tokens
+	Better  core.Token  // a token that wins against it
+	Sampler core.Sampler
+	Seed    core.Seed
+}
+
+// State is a game between two moves.
+type State struct {
+	// What the receipt fixes.
+	BoundaryRoot, InputHash, OutputHash core.Hash
+	Inputs, Outputs                     uint32
+	Positions, Layers                   uint32
+	Claim                               Claim
+
+	Phase   Phase
+	Results []core.Hash // commitments, one for each operator
+	Input   core.Hash   // commitment to the residual stream of the leaf before
+	Claims  *Claims     // of a token
+
+	Operator, Head, Tile, Part uint32
+	Logit                      *PickLogit
+	Target                     core.Hash    // hash of the tile in question
+	Softmax                    *Softmax     // of the head in question
+	Sums                       [2]core.Hash // partial sums before and after the chunk in question
+	Lanes                      [2]spec.Lanes
+	Chunk                      uint32
+	Lo, Hi                     uint32 // positions of a mix's run
+	Last                       []byte // the provider's last move, for whoever moves next
+}
+
+// errWrong marks a move that is not the one that is due.
+var errWrong = errors.New("this move is not due")
+
+// Open starts a game over a receipt on a model. It checks everything in the
+// claim that needs no computation of the model.
+func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
+	if r.Semantics != core.SemanticsV1 {
+		return nil, fmt.Errorf("semantics version %d is not judged", r.Semantics)
+	}
+	if core.Hash(r.Model) != m.Root {
+		return nil, errors.New("the receipt is for another model")
+	}
+	if r.Output == 0 || r.Input == 0 || uint64(r.Input)+uint64(r.Output) > 1<<24 {
+		return nil, fmt.Errorf("a receipt over %d and %d tokens cannot be disputed", r.Input, r.Output)
+	}
+	s := &State{
+		BoundaryRoot: r.BoundaryRoot, InputHash: r.InputHash, OutputHash: r.OutputHash, Inputs: r.Input, Outputs: r.Output,
+		Positions: r.Input + r.Output - 1, Layers: uint32(m.Layers), Claim: c, Phase: NeedLayer,
+	}
+	if t := c.Token; t != nil {
+		return s, s.openToken(m, r, t)
+	}
+	if c.Position >= s.Positions || c.Layer > s.Layers {
+		return nil, fmt.Errorf("there is no leaf (%d,%d): there are %d positions and %d layers", c.Position, c.Layer, s.Positions, s.Layers)
+	}
+	return s, nil
+}
+
+func (s *State) openToken(m *Model, r *core.Receipt, t *TokenClaim) error {
+	switch {
+	case t.Sampler.Digest() != r.Sampler:
+		return errors.New("the sampler is not the receipt's")
+	case t.Seed.Commitment() != r.Seed:
+		return errors.New("the seed is not the receipt's")
+	case t.Output >= r.Output:
+		return fmt.Errorf("there is no output token %d of %d", t.Output, r.Output)
+	case t.Given == t.Better || t.Better < 0 || int(t.Better) >= m.Vocabulary || t.Given < 0 || int(t.Given) >= m.Vocabulary:
+		return errors.New("the candidates are not two tokens of the vocabulary")
+	}
+	if !sample.Judged(t.Sampler) {
+		return errors.New("draws with top-k, top-p, penalties, biases or a constraint are not judged; dispute a leaf")
+	}
+	if err := tokenAt(r.OutputHash, t.Given, uint64(t.Output), uint64(r.Output), t.Path); err != nil {
+		return err
+	}
+	s.Claim.Position, s.Claim.Layer = r.Input-1+t.Output, s.Layers
+	return nil
+}
+
+// program is the program of the disputed leaf or token.
+func (s *State) program(m *Model) *Program {
+	if s.Claim.Token != nil {
+		return m.TokenProgram()
+	}
+	return m.LeafProgram(int(s.Claim.Position), int(s.Claim.Layer))
+}
+
+// Apply takes a move. An error means that the move does not hold or is not due;
+// the state is then unchanged.
+func (s *State) Apply(m *Model, move Move) error {
+	next := *s
+	if err := next.apply(m, move); err != nil {
+		return err
+	}
+	if move.side() == Provider {
+		next.Last = EncodeMove(move)
+	}
+	*s = next
+	return nil
+}
+
+func (s *State) apply(m *Model, move Move) error {
+	if move.side() != s.Phase.Side() {
+		return fmt.Errorf("%w: it is the turn of the %s", errWrong, s.Phase.Side())
+	}
+	switch v := move.(type) {
+	case *Layer:
+		return s.layer(m, v)
+	case *Claims:
+		return s.claims(v)
+	case *PickOperator:
+		return s.pickOperator(m, v)
+	case *PickLogit:
+		return s.pickLogit(m, v)
+	case *Tiles:
+		return s.tiles(m, v)
+	case *PickTile:
+		return s.pickTile(m, v)
+	case *Chunks:
+		return s.chunks(m, v)
+	case *PickChunk:
+		return s.pickChunk(m, v)
+	case *Step:
+		if s.Phase != NeedStep {
+			return errWrong
+		}
+		if err := s.step(m, v); err != nil {
+			return err
+		}
+		s.Phase = Held
+		return nil
+	}
+	return errWrong
+}
+
+func (s *State) layer(m *Model, v *Layer) error {
+	if s.Phase != NeedLayer || s.Claim.Token != nil {
+		return errWrong
+	}
+	p, t, l := s.program(m), int(s.Claim.Position), int(s.Claim.Layer)
+	if len(v.Results) != len(p.Ops) {
+		return fmt.Errorf("%d results for a program of %d operators", len(v.Results), len(p.Ops))
+	}
+	if err := v.Leaf.check(s, t, l); err != nil {
+		return err
+	}
+	if (l == 0) != (v.Before == nil) {
+		return errors.New("exactly the leaves behind the first layer have one before")
+	}
+	if l > 0 {
+		if err := v.Before.check(s, t, l-1); err != nil {
+			return err
+		}
+		s.Input = v.Before.X
+	}
+	if v.Results[p.X] != v.Leaf.X {
+		return errors.New("the program's result is not the leaf's residual stream")
+	}
+	if l < m.Layers && (v.Results[p.K] != v.Leaf.K || v.Results[p.V] != v.Leaf.V) {
+		return errors.New("the program's results are not the leaf's key and value")
+	}
+	if l == m.Layers && (v.Leaf.K != core.Hash{} || v.Leaf.V != core.Hash{}) {
+		return errors.New("the last leaf holds no key and value")
+	}
+	s.Results, s.Phase = v.Results, NeedOperator
+	return nil
+}
+
+func (s *State) claims(v *Claims) error {
+	t := s.Claim.Token
+	if s.Phase != NeedLayer || t == nil {
+		return errWrong
+	}
+	if err := v.Leaf.check(s, int(s.Claim.Position), int(s.Layers)); err != nil {
+		return err
+	}
+	for _, l := range []float32{v.TopLogit, v.Given, v.Better} {
+		if !spec.Finite([]float32{l}) {
+			return errors.New("a logit is not finite")
+		}
+	}
+	if v.Given > v.TopLogit || v.Better > v.TopLogit || v.Top < 0 || v.Top == t.Given && v.Given != v.TopLogit || v.Top == t.Better && v.Better != v.TopLogit {
+		return errors.New("the greatest logit is not the greatest")
+	}
+	if !sample.Wins(t.Sampler, t.Seed, t.Output, v.TopLogit, sample.Candidate{Token: t.Given, Logit: v.Given}, sample.Candidate{Token: t.Better, Logit: v.Better}) {
+		return errors.New("by these logits the challenger's candidate wins")
+	}
+	s.Input, s.Results, s.Claims, s.Phase = v.Leaf.X, []core.Hash{v.Norm}, v, NeedOperator
+	return nil
+}
+
+func (s *State) pickOperator(m *Model, v *PickOperator) error {
+	if s.Phase != NeedOperator {
+		return errWrong
+	}
+	p := s.program(m)
+	if int(v.Operator) >= len(p.Ops) {
+		return fmt.Errorf("there is no operator %d of %d", v.Operator, len(p.Ops))
+	}
+	if o := &p.Ops[v.Operator]; int(v.Head) >= max(o.Heads, 1) {
+		return fmt.Errorf("there is no head %d", v.Head)
+	}
+	s.Operator, s.Head, s.Phase = v.Operator, v.Head, NeedTiles
+	return nil
+}
+
+func (s *State) pickLogit(m *Model, v *PickLogit) error {
+	if s.Phase != NeedOperator || s.Claim.Token == nil {
+		return errWrong
+	}
+	if v.Token < 0 || int(v.Token) >= m.Vocabulary {
+		return fmt.Errorf("there is no token %d", v.Token)
+	}
+	s.Logit, s.Phase = v, NeedChunks
+	s.Tile = uint32(v.Token) / uint32(m.head.groupRows())
+	return nil
+}
+
+// operator is the disputed operator; a logit is a group of a linear one.
+func (s *State) operator(m *Model) *Operator {
+	if s.Logit != nil {
+		return &Operator{Kind: Linear, Name: "logits", Len: m.Vocabulary, a: 0, weights: m.head}
+	}
+	return &s.program(m).Ops[s.Operator]
+}
+
+func (s *State) tiles(m *Model, v *Tiles) error {
+	if s.Phase != NeedTiles {
+		return errWrong
+	}
+	o := s.operator(m)
+	if len(v.Tiles) != o.tiles() {
+		return fmt.Errorf("%d tiles of %d", len(v.Tiles), o.tiles())
+	}
+	c := commit.Opened(o.Len, v.Tiles)
+	if (o.Kind == Exp) != (v.Softmax != nil) {
+		return errors.New("maximum and sums belong to exp")
+	}
+	if o.Kind == Exp {
+		if len(v.Running) != len(v.Tiles) || v.Running[len(v.Running)-1] != v.Softmax.Lanes || int(v.Softmax.At) >= o.Len {
+			return errors.New("the running sums do not end in the sums, or the maximum is nowhere")
+		}
+		c = v.Softmax.segment(c)
+	}
+	if o.Heads > 0 {
+		if len(v.Segments) != o.Heads || v.Segments[s.Head] != c {
+			return errors.New("the tiles are not those of the head")
+		}
+		c = headsCommitment(v.Segments)
+	}
+	if c != s.Results[s.Operator] {
+		return errors.New("the tiles are not those of the result that was committed to")
+	}
+	s.Softmax, s.Phase = v.Softmax, NeedTile
+	return nil
+}
+
+// lastTiles is the provider's last move, which was accepted as *Tiles.
+func (s *State) lastTiles() (*Tiles, error) {
+	v, err := DecodeMove(s.Last)
+	t, ok := v.(*Tiles)
+	if err != nil || !ok {
+		return nil, errWrong
+	}
+	return t, nil
+}
+
+func (s *State) lastChunks() (*Chunks, error) {
+	v, err := DecodeMove(s.Last)
+	c, ok := v.(*Chunks)
+	if err != nil || !ok {
+		return nil, errWrong
+	}
+	return c, nil
+}
+
+func (s *State) pickTile(m *Model, v *PickTile) error {
+	if s.Phase != NeedTile {
+		return errWrong
+	}
+	o := s.operator(m)
+	last, err := s.lastTiles()
+	if err != nil {
+		return err
+	}
+	choices, tile := o.tiles(), int(v.Tile)
+	switch o.Kind {
+	case Linear:
+		rows := o.weights.groupRows()
+		choices, tile = (o.Len+rows-1)/rows, int(v.Tile)*rows/commit.TileLen
+	case Mix:
+		choices, tile = m.heads, -1
+	case Score:
+		if v.Part >= commit.TileLen || int(v.Tile)*commit.TileLen+int(v.Part) >= o.Len {
+			return fmt.Errorf("there is no score %d in tile %d", v.Part, v.Tile)
+		}
+	case Exp:
+		if v.Part > PartSum {
+			return fmt.Errorf("an exp's tile has no part %d", v.Part)
+		}
+	}
+	if int(v.Tile) >= choices {
+		return fmt.Errorf("there is no tile %d of %d", v.Tile, choices)
+	}
+	s.Tile, s.Part = v.Tile, v.Part
+	if tile >= 0 {
+		s.Target = last.Tiles[tile]
+	}
+	switch o.Kind {
+	case Norm, Linear, Mix:
+		s.Phase = NeedChunks
+		s.Lo, s.Hi = 0, s.Claim.Position+1
+	case Exp:
+		s.Lanes[0], s.Lanes[1] = spec.Lanes{}, last.Running[v.Tile]
+		if v.Tile > 0 {
+			s.Lanes[0] = last.Running[v.Tile-1]
+		}
+		s.Phase = NeedStep
+	default:
+		s.Phase = NeedStep
+	}
+	return nil
+}
+
+// runs is the number of runs into which a mix's positions are cut, and their
+// length.
+func runs(positions int) (n, length int) {
+	length = (positions + mixFan - 1) / mixFan
+	return (positions + length - 1) / length, length
+}
+
+// mixFan is how many runs of positions a round of a mix shows.
+const mixFan = 32
+
+func (s *State) chunks(m *Model, v *Chunks) error {
+	if s.Phase != NeedChunks {
+		return errWrong
+	}
+	o := s.operator(m)
+	var err error
+	switch o.Kind {
+	case Norm:
+		err = s.normChunks(o, v)
+	case Linear:
+		err = s.linearChunks(m, o, v)
+	case Mix:
+		err = s.mixChunks(m, o, v)
+	}
+	if err == nil {
+		s.Phase = NeedChunk
+	}
+	return err
+}
+
+func (s *State) normChunks(o *Operator, v *Chunks) error {
+	if len(v.Lanes) != o.tiles() {
+		return fmt.Errorf("%d running sums for %d tiles", len(v.Lanes), o.tiles())
+	}
+	return nil
+}
+
+func (s *State) linearChunks(m *Model, o *Operator, v *Chunks) error {
+	columns := commit.Count(o.weights.cols)
+	if len(v.Sums) != columns {
+		return fmt.Errorf("%d partial sums for %d chunks of columns", len(v.Sums), columns)
+	}
+	from, to := o.weights.group(int(s.Tile))
+	group := v.Values
+	if s.Logit == nil {
+		start := from / commit.TileLen * commit.TileLen
+		if commit.Tile(v.Values) != s.Target {
+			return errors.New("the numbers are not those of the tile")
+		}
+		group = v.Values[from-start : to-start]
+	} else {
+		if len(v.Values) != to-from {
+			return fmt.Errorf("%d numbers for %d rows", len(v.Values), to-from)
+		}
+		if err := s.checkLogit(v.Values[int(s.Logit.Token)-from]); err != nil {
+			return err
+		}
+	}
+	if commit.Tile(group) != v.Sums[columns-1] {
+		return errors.New("the last partial sums are not the result")
+	}
+	return nil
+}
+
+// checkLogit holds a logit against what was claimed of it.
+func (s *State) checkLogit(l float32) error {
+	t, claimed := s.Claim.Token, s.Claims
+	want, named := float32(0), true
+	switch s.Logit.Token {
+	case t.Given:
+		want = claimed.Given
+	case t.Better:
+		want = claimed.Better
+	case claimed.Top:
+		want = claimed.TopLogit
+	default:
+		named = false
+	}
+	if named && math.Float32bits(l) != math.Float32bits(want) {
+		return errors.New("the logit is not the one that was claimed")
+	}
+	if !named && !(l <= claimed.TopLogit) {
+		return errors.New("the logit exceeds the one that was claimed to be the greatest")
+	}
+	return nil
+}
+
+func (s *State) mixChunks(m *Model, o *Operator, v *Chunks) error {
+	n, _ := runs(int(s.Hi - s.Lo))
+	if len(v.Sums) != n {
+		return fmt.Errorf("%d partial sums for %d runs", len(v.Sums), n)
+	}
+	if s.Lo > 0 || s.Hi != s.Claim.Position+1 || s.Softmax != nil {
+		if v.Sums[n-1] != s.Sums[1] {
+			return errors.New("the last partial sum is not the one of the run")
+		}
+		return nil
+	}
+	// The first round: the head's result is its last sum divided.
+	if v.Softmax == nil || len(v.Values) != m.headDim {
+		return errors.New("the head's sums are missing")
+	}
+	if len(v.Segments) != m.heads || v.Segments[s.Tile] != v.Softmax.segment(v.Weights) || headsCommitment(v.Segments) != s.Results[o.a] {
+		return errors.New("maximum and sums are not those of the head's exp")
+	}
+	from := int(s.Tile) * m.headDim
+	y, err := v.Result.open(s.Results[s.Operator], o.Len, from, from+m.headDim)
+	if err != nil {
+		return err
+	}
+	own := append([]float32(nil), v.Values...)
+	spec.AttentionFinish(own, v.Softmax.Lanes.Total())
+	if commit.Tile(own) != commit.Tile(y) {
+		return errors.New("the sums do not give the head's result")
+	}
+	if commit.Tile(v.Values) != v.Sums[n-1] {
+		return errors.New("the last partial sum is not the head's")
+	}
+	s.Softmax, s.Target = v.Softmax, v.Weights
+	return nil
+}
+
+func (s *State) pickChunk(m *Model, v *PickChunk) error {
+	if s.Phase != NeedChunk {
+		return errWrong
+	}
+	last, err := s.lastChunks()
+	if err != nil {
+		return err
+	}
+	o, c := s.operator(m), int(v.Chunk)
+	choices := max(len(last.Sums), len(last.Lanes))
+	if o.Kind == Norm {
+		choices++ // the result itself
+	}
+	if c >= choices {
+		return fmt.Errorf("there is no chunk %d of %d", c, choices)
+	}
+	s.Chunk, s.Phase = v.Chunk, NeedStep
+	switch o.Kind {
+	case Norm:
+		s.Lanes = [2]spec.Lanes{}
+		if c > 0 {
+			s.Lanes[0] = last.Lanes[c-1]
+		}
+		if c < len(last.Lanes) {
+			s.Lanes[1] = last.Lanes[c]
+		}
+	case Linear:
+		s.Sums = [2]core.Hash{{}, last.Sums[c]}
+		if c > 0 {
+			s.Sums[0] = last.Sums[c-1]
+		}
+	case Mix:
+		if c > 0 {
+			s.Sums[0] = last.Sums[c-1]
+		}
+		s.Sums[1] = last.Sums[c]
+		_, length := runs(int(s.Hi - s.Lo))
+		lo := s.Lo + uint32(c*length)
+		s.Lo, s.Hi = lo, min(s.Hi, lo+uint32(length))
+		if s.Hi-s.Lo > 1 {
+			s.Phase = NeedChunks
+		}
+	}
+	return nil
+}
+
+func tagged(tag string, hashes ...core.Hash) core.Hash {
+	b := make([]byte, 0, 32*len(hashes))
+	for i := range hashes {
+		b = append(b, hashes[i][:]...)
+	}
+	return taggedBytes(tag, b)
+}
+
+func taggedBytes(tag string, data []byte) core.Hash {
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(tag)+len(data)), uint32(len(tag)))
+	return sha256.Sum256(append(append(b, tag...), data...))
+}
