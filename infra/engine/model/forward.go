@@ -219,6 +219,9 @@ func (m *Model) bound(r *row, l int, x, k, v []float32) {
 	if !kernel.Finite(x) || !kernel.Finite(k) || !kernel.Finite(v) {
 		r.bad = true
 	}
+	if p := r.sequence.probe; p != nil && p.layer == l {
+		p.take(r.position, x, k, v)
+	}
 	if s := r.sequence; s.in.Trace {
 		b := s.lease.blocks[r.position/kernel.PageTokens]
 		b.digests[r.position%kernel.PageTokens*(m.config.layers+1)+l] = digest(x, k, v)

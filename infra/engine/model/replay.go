@@ -66,7 +66,8 @@ func (s *sequence) judge(output []core.Token) (core.FinishReason, int) {
 	return reason, first
 }
 
-// replaySome runs the next chunk and appends what is drawn.
+// replaySome runs the next chunk and appends what is drawn; nothing is without a
+// result.
 func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replayed) error {
 	m.pass.Lock()
 	defer m.pass.Unlock()
@@ -76,7 +77,7 @@ func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replay
 	m.work.rows = m.work.rows[:0]
 	m.addRows(s, min(m.prefillRows, len(s.tokens)-s.processed))
 	for i := range m.work.rows {
-		m.work.rows[i].draw = m.work.rows[i].position >= len(s.in.Input)-1
+		m.work.rows[i].draw = result != nil && m.work.rows[i].position >= len(s.in.Input)-1
 	}
 	if err := m.forward(ctx); err != nil {
 		return err

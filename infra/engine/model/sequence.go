@@ -27,6 +27,7 @@ type sequence struct {
 	published int               // blocks offered to the cache
 	private   bool              // neither reads nor feeds the cache
 	invalid   bool              // a processed position was not finite
+	probe     *probe            // takes what passes a layer boundary, or nil
 	pass      uint64            // the last pass that took it
 
 	life struct{ stepping, released, freed bool }

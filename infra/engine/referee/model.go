@@ -8,6 +8,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
+	"github.com/koinon-network/koinon/infra/engine/commit"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
@@ -27,18 +28,19 @@ type Admission struct {
 // MaxAdmission bounds description and index together, in bytes.
 const MaxAdmission = 256 << 10
 
-// matrix is a tensor of the model and where its weight leaves begin.
-type matrix struct {
-	format     gguf.Type
-	rows, cols int
-	first      uint64 // the first weight leaf; 0 stands for no tensor
+// Matrix is a tensor of the model and where its weight leaves begin.
+type Matrix struct {
+	Name       string
+	Format     gguf.Type
+	Rows, Cols int
+	First      uint64 // the first weight leaf; 0 stands for no tensor
 }
 
 // layer are the tensors of one transformer block.
 type layer struct {
-	attentionNorm, feedNorm    matrix
-	q, k, v, o, gate, up, down matrix
-	biasQ, biasK, biasV        matrix
+	attentionNorm, feedNorm    Matrix
+	q, k, v, o, gate, up, down Matrix
+	biasQ, biasK, biasV        Matrix
 }
 
 // Model is a model's shape.
@@ -52,10 +54,27 @@ type Model struct {
 	heads, kvHeads, headDim int
 	eps                     float32
 	rope                    spec.RoPE
-	factors                 matrix
-	embedding, norm, head   matrix
+	factors                 Matrix
+	embedding, norm, head   Matrix
 	layers                  []layer
 }
+
+// RoPE is the rotary embedding, without its factors.
+func (m *Model) RoPE() spec.RoPE { return m.rope }
+
+// Factors is the tensor of the rotary factors; First is 0 where there is none.
+func (m *Model) Factors() Matrix { return m.factors }
+
+// Head is the output matrix.
+func (m *Model) Head() Matrix { return m.head }
+
+// Heads, KVHeads and HeadDim are the attention's shape.
+func (m *Model) Heads() int   { return m.heads }
+func (m *Model) KVHeads() int { return m.kvHeads }
+func (m *Model) HeadDim() int { return m.headDim }
+
+// Epsilon is the norms'.
+func (m *Model) Epsilon() float32 { return m.eps }
 
 func (m *Model) qWidth() int  { return m.heads * m.headDim }
 func (m *Model) kvWidth() int { return m.kvHeads * m.headDim }
@@ -159,13 +178,15 @@ func (m *Model) describe(d gguf.Metadata) error {
 		return err
 	case m.heads%m.kvHeads != 0 || values != m.headDim || m.rope.Dim > m.headDim || m.rope.Dim%2 != 0 || m.headDim > 1<<10 || m.Layers > 1<<10:
 		return errors.New("the model's heads have an impossible shape")
+	case commit.TileLen%m.headDim != 0:
+		return fmt.Errorf("models with heads of %d are not judged, only of divisors of %d", m.headDim, commit.TileLen)
 	}
 	return nil
 }
 
 // place finds every tensor of the architecture; none may be left over.
 func (m *Model) place(tensors []gguf.Tensor) error {
-	found := map[string]matrix{}
+	found := map[string]Matrix{}
 	next := uint64(gguf.LeafWeights)
 	for i := range tensors {
 		t := &tensors[i]
@@ -176,7 +197,7 @@ func (m *Model) place(tensors []gguf.Tensor) error {
 		for _, d := range t.Dims[1:] {
 			rows *= int(d)
 		}
-		found[t.Name] = matrix{t.Type, rows, int(t.Dims[0]), next}
+		found[t.Name] = Matrix{t.Name, t.Type, rows, int(t.Dims[0]), next}
 		all, _ := gguf.WeightLeaves(t.Type, rows, int(t.Dims[0]))
 		next += all
 	}
@@ -184,28 +205,28 @@ func (m *Model) place(tensors []gguf.Tensor) error {
 		return fmt.Errorf("the index makes %d leaves, the root has %d", next, m.Leaves)
 	}
 	var err error
-	take := func(name string, rows, cols int) matrix {
+	take := func(name string, rows, cols int) Matrix {
 		t, ok := found[name]
 		delete(found, name)
 		switch {
 		case err != nil:
 		case !ok:
 			err = fmt.Errorf("the tensor %q is missing", name)
-		case t.rows != rows && rows > 0 || t.cols != cols:
-			err = fmt.Errorf("the tensor %q has %d rows of %d", name, t.rows, t.cols)
+		case t.Rows != rows && rows > 0 || t.Cols != cols:
+			err = fmt.Errorf("the tensor %q has %d rows of %d", name, t.Rows, t.Cols)
 		}
 		return t
 	}
-	optional := func(name string, rows, cols int) (t matrix) {
+	optional := func(name string, rows, cols int) (t Matrix) {
 		if _, ok := found[name]; ok {
 			t = take(name, rows, cols)
 		}
 		return t
 	}
 	m.embedding = take("token_embd.weight", 0, m.width)
-	m.Vocabulary = m.embedding.rows
+	m.Vocabulary = m.embedding.Rows
 	m.norm = take("output_norm.weight", 1, m.width)
-	if m.head = optional("output.weight", m.Vocabulary, m.width); m.head.first == 0 {
+	if m.head = optional("output.weight", m.Vocabulary, m.width); m.head.First == 0 {
 		m.head = m.embedding
 	}
 	m.factors = optional("rope_freqs.weight", 1, m.rope.Dim/2)

@@ -50,8 +50,9 @@ type Boundary struct {
 // Layer commits to every result of a leaf's program, in order.
 type Layer struct {
 	Results []core.Hash
-	Before  *Boundary // leaf (t,l-1), unless l = 0
-	Leaf    Boundary  // leaf (t,l)
+	Heads   [][]core.Hash // the segments of score and of exp
+	Before  *Boundary     // leaf (t,l-1), unless l = 0
+	Leaf    Boundary      // leaf (t,l)
 }
 
 // Claims open the defence of a token: the normalised residual stream and the
@@ -84,7 +85,7 @@ type Softmax struct {
 
 // Tiles opens the named result.
 type Tiles struct {
-	Segments []core.Hash // of all heads, for score and exp
+	Segments []core.Hash // of all heads, for score and exp; for mix, the hashes of their parts of the result
 	Tiles    []core.Hash
 	Softmax  *Softmax     // for exp
 	Running  []spec.Lanes // for exp: the lane sums after each tile
@@ -97,27 +98,36 @@ const (
 	PartSum        // the lane sums
 )
 
-// PickTile names the first wrong tile: of a linear the group of rows that share
-// weight leaves, of a mix the head.
+// PickTile names the first wrong tile; of a mix the head.
 type PickTile struct {
 	Tile uint32
-	Part uint32 // of a score the number within the tile; of an exp a Part
+	Part uint32 // of an exp
 }
 
 // Chunks commits to the partial sums of the named tile.
 type Chunks struct {
-	Values []float32    // the tile; of a linear's group the tile that holds it; of a logit the group; of a mix the head's sums before they are divided
-	Sums   []core.Hash  // linear and mix: the partial sums after each chunk
-	Lanes  []spec.Lanes // norm: the lane sums after each tile of its input
-	// Softmax, Weights, Segments and Result link a mix's first round to the
-	// commitments: the head's exp, and the tiles of the result that hold the head.
-	Softmax  *Softmax
-	Weights  core.Hash // commitment to the head's attention weights
-	Segments []core.Hash
-	Result   *Vector
+	// Values are the tile; of a logit its group of rows; of a mix the head's sums
+	// before they are divided.
+	Values []float32
+	// Sums are hashes of partial sums: of a linear after each chunk of columns,
+	// for one group of rows that share weight leaves after the other; of a mix
+	// after each run of positions.
+	Sums  []core.Hash
+	Lanes []spec.Lanes // of a norm, after each tile of its operand
+	// Exp and Result link a mix's first round to the commitments.
+	Exp    *HeadExp
+	Result *Vector // the tile of the result that holds the head
 }
 
-// PickChunk names the first chunk after which the partial sum is wrong.
+// HeadExp opens one head of an exp.
+type HeadExp struct {
+	Segments []core.Hash // of all heads
+	Weights  core.Hash   // commitment to the head's weights
+	Softmax  Softmax
+}
+
+// PickChunk names the first chunk after which the partial sum is wrong; of a
+// score the number within the tile.
 type PickChunk struct{ Chunk uint32 }
 
 // Vector opens some tiles of a committed vector.
@@ -138,11 +148,10 @@ type Step struct {
 	A, B     *Vector // operands
 	Weights  *Weights
 	Before   []float32   // partial sums before the step; none for the first
-	Values   []float32   // the tile where the step does not compute it: of a score, of an exp
+	Values   []float32   // of an exp whose sums are in question: the tile
 	Boundary *Boundary   // score and mix: the leaf at the position in question
 	Row      *Vector     // its key or value row
-	Segments []core.Hash // score's or exp's heads
-	Softmax  *Softmax    // mix: of the head
+	Segments []core.Hash // of an exp: the score's heads
 	Token    core.Token  // embed: the token at the position
 	Path     []core.Hash // its place among the tokens
 }
@@ -222,12 +231,13 @@ func (v *Vector) open(c core.Hash, n, from, to int) ([]float32, error) {
 	return v.Values[from-start : to-start], nil
 }
 
-// headsCommitment commits to the segments of all heads.
-func headsCommitment(segments []core.Hash) core.Hash {
+// HeadsCommitment commits to the segments of all heads.
+func HeadsCommitment(segments []core.Hash) core.Hash {
 	return tagged("koinon/heads/1", segments...)
 }
 
-func (s *Softmax) segment(weights core.Hash) core.Hash {
+// Segment commits to a head's weights and the numbers beside them.
+func (s *Softmax) Segment(weights core.Hash) core.Hash {
 	b := make([]byte, 0, 72)
 	b = binary.BigEndian.AppendUint32(b, math.Float32bits(s.Max))
 	b = binary.BigEndian.AppendUint32(b, s.At)

@@ -27,9 +27,9 @@ func (k Kind) String() string {
 	return names[0]
 }
 
-// input is the operand that comes from the leaf before instead of from an
+// Input is the operand that comes from the leaf before instead of from an
 // operator: its residual stream.
-const input = -1
+const Input = -1
 
 // Operator is one line of a program. Its result has Len numbers, for Score and
 // Exp in each of Heads segments.
@@ -39,8 +39,8 @@ type Operator struct {
 	Len   int
 	Heads int
 
-	a, b    int // operands: numbers of operators, or input
-	weights matrix
+	A, B    int // operands: numbers of operators, or Input
+	Weights Matrix
 }
 
 // Program is what computes one leaf from the earlier ones.
@@ -56,10 +56,10 @@ func (p *Program) add(o Operator) int {
 	return len(p.Ops) - 1
 }
 
-func (p *Program) linear(name string, a int, w, bias matrix) int {
-	out := p.add(Operator{Kind: Linear, Name: name, Len: w.rows, a: a, weights: w})
-	if bias.first != 0 {
-		out = p.add(Operator{Kind: Bias, Name: name + " + bias", Len: w.rows, a: out, weights: bias})
+func (p *Program) linear(name string, a int, w, bias Matrix) int {
+	out := p.add(Operator{Kind: Linear, Name: name, Len: w.Rows, A: a, Weights: w})
+	if bias.First != 0 {
+		out = p.add(Operator{Kind: Bias, Name: name + " + bias", Len: w.Rows, A: out, Weights: bias})
 	}
 	return out
 }
@@ -68,15 +68,15 @@ func (p *Program) linear(name string, a int, w, bias matrix) int {
 func (m *Model) LeafProgram(t, l int) *Program {
 	p := &Program{K: -1, V: -1}
 	if l == 0 {
-		p.X = p.add(Operator{Kind: Embed, Name: "embedding", Len: m.width, weights: m.embedding})
+		p.X = p.add(Operator{Kind: Embed, Name: "embedding", Len: m.width, Weights: m.embedding})
 	} else {
 		p.X = m.block(p, &m.layers[l-1], t)
 	}
 	if l < m.Layers {
 		w := &m.layers[l]
-		h := p.add(Operator{Kind: Norm, Name: "normalised input of the next layer", Len: m.width, a: p.X, weights: w.attentionNorm})
+		h := p.add(Operator{Kind: Norm, Name: "normalised input of the next layer", Len: m.width, A: p.X, Weights: w.attentionNorm})
 		k := p.linear("key", h, w.k, w.biasK)
-		p.K = p.add(Operator{Kind: Rotate, Name: "rotated key", Len: m.kvWidth(), a: k})
+		p.K = p.add(Operator{Kind: Rotate, Name: "rotated key", Len: m.kvWidth(), A: k})
 		p.V = p.linear("value", h, w.v, w.biasV)
 	}
 	return p
@@ -84,26 +84,26 @@ func (m *Model) LeafProgram(t, l int) *Program {
 
 // block adds a transformer block and returns its residual stream.
 func (m *Model) block(p *Program, w *layer, t int) int {
-	h := p.add(Operator{Kind: Norm, Name: "normalised input", Len: m.width, a: input, weights: w.attentionNorm})
+	h := p.add(Operator{Kind: Norm, Name: "normalised input", Len: m.width, A: Input, Weights: w.attentionNorm})
 	q := p.linear("query", h, w.q, w.biasQ)
-	q = p.add(Operator{Kind: Rotate, Name: "rotated query", Len: m.qWidth(), a: q})
-	s := p.add(Operator{Kind: Score, Name: "attention scores", Len: t + 1, Heads: m.heads, a: q})
-	e := p.add(Operator{Kind: Exp, Name: "attention weights", Len: t + 1, Heads: m.heads, a: s})
-	y := p.add(Operator{Kind: Mix, Name: "attention", Len: m.qWidth(), a: e})
-	o := p.linear("attention output", y, w.o, matrix{})
-	x := p.add(Operator{Kind: Add, Name: "residual after attention", Len: m.width, a: input, b: o})
-	h = p.add(Operator{Kind: Norm, Name: "normalised feed-forward input", Len: m.width, a: x, weights: w.feedNorm})
-	g := p.linear("gate", h, w.gate, matrix{})
-	u := p.linear("up", h, w.up, matrix{})
-	z := p.add(Operator{Kind: Gate, Name: "hidden", Len: m.hidden, a: g, b: u})
-	f := p.linear("down", z, w.down, matrix{})
-	return p.add(Operator{Kind: Add, Name: "residual", Len: m.width, a: x, b: f})
+	q = p.add(Operator{Kind: Rotate, Name: "rotated query", Len: m.qWidth(), A: q})
+	s := p.add(Operator{Kind: Score, Name: "attention scores", Len: t + 1, Heads: m.heads, A: q})
+	e := p.add(Operator{Kind: Exp, Name: "attention weights", Len: t + 1, Heads: m.heads, A: s})
+	y := p.add(Operator{Kind: Mix, Name: "attention", Len: m.qWidth(), A: e})
+	o := p.linear("attention output", y, w.o, Matrix{})
+	x := p.add(Operator{Kind: Add, Name: "residual after attention", Len: m.width, A: Input, B: o})
+	h = p.add(Operator{Kind: Norm, Name: "normalised feed-forward input", Len: m.width, A: x, Weights: w.feedNorm})
+	g := p.linear("gate", h, w.gate, Matrix{})
+	u := p.linear("up", h, w.up, Matrix{})
+	z := p.add(Operator{Kind: Gate, Name: "hidden", Len: m.hidden, A: g, B: u})
+	f := p.linear("down", z, w.down, Matrix{})
+	return p.add(Operator{Kind: Add, Name: "residual", Len: m.width, A: x, B: f})
 }
 
 // TokenProgram is the program of a token: the normalised residual stream, from
 // which single logits follow.
 func (m *Model) TokenProgram() *Program {
-	return &Program{X: -1, K: -1, V: -1, Ops: []Operator{{Kind: Norm, Name: "normalised output", Len: m.width, a: input, weights: m.norm}}}
+	return &Program{X: -1, K: -1, V: -1, Ops: []Operator{{Kind: Norm, Name: "normalised output", Len: m.width, A: Input, Weights: m.norm}}}
 }
 
 // tiles is the number of tiles of one segment of the operator's result.

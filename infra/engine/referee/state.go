@@ -85,8 +85,10 @@ type State struct {
 	Sums                       [2]core.Hash // partial sums before and after the chunk in question
 	Lanes                      [2]spec.Lanes
 	Chunk                      uint32
-	Lo, Hi                     uint32 // positions of a mix's run
-	Last                       []byte // the provider's last move, for whoever moves next
+	Value                      float32 // of a score
+	Lo, Hi                     uint32  // positions of a mix's run
+	Linked                     bool    // a mix's first round is over
+	Last                       []byte  // the provider's last move, for whoever moves next
 }
 
 // errWrong marks a move that is not the one that is due.
@@ -223,6 +225,18 @@ func (s *State) layer(m *Model, v *Layer) error {
 	if l == m.Layers && (v.Leaf.K != core.Hash{} || v.Leaf.V != core.Hash{}) {
 		return errors.New("the last leaf holds no key and value")
 	}
+	heads := v.Heads
+	for i := range p.Ops {
+		if o := &p.Ops[i]; o.Heads > 0 {
+			if len(heads) == 0 || len(heads[0]) != o.Heads || HeadsCommitment(heads[0]) != v.Results[i] {
+				return fmt.Errorf("the heads of the %s are not those of its result", o.Name)
+			}
+			heads = heads[1:]
+		}
+	}
+	if len(heads) > 0 {
+		return errors.New("heads of no operator")
+	}
 	s.Results, s.Phase = v.Results, NeedOperator
 	return nil
 }
@@ -273,14 +287,14 @@ func (s *State) pickLogit(m *Model, v *PickLogit) error {
 		return fmt.Errorf("there is no token %d", v.Token)
 	}
 	s.Logit, s.Phase = v, NeedChunks
-	s.Tile = uint32(v.Token) / uint32(m.head.groupRows())
+	s.Tile = uint32(v.Token) / uint32(m.head.GroupRows())
 	return nil
 }
 
 // operator is the disputed operator; a logit is a group of a linear one.
 func (s *State) operator(m *Model) *Operator {
 	if s.Logit != nil {
-		return &Operator{Kind: Linear, Name: "logits", Len: m.Vocabulary, a: 0, weights: m.head}
+		return &Operator{Kind: Linear, Name: "logits", Len: m.Vocabulary, A: 0, Weights: m.head}
 	}
 	return &s.program(m).Ops[s.Operator]
 }
@@ -301,13 +315,16 @@ func (s *State) tiles(m *Model, v *Tiles) error {
 		if len(v.Running) != len(v.Tiles) || v.Running[len(v.Running)-1] != v.Softmax.Lanes || int(v.Softmax.At) >= o.Len {
 			return errors.New("the running sums do not end in the sums, or the maximum is nowhere")
 		}
-		c = v.Softmax.segment(c)
+		c = v.Softmax.Segment(c)
 	}
 	if o.Heads > 0 {
 		if len(v.Segments) != o.Heads || v.Segments[s.Head] != c {
 			return errors.New("the tiles are not those of the head")
 		}
-		c = headsCommitment(v.Segments)
+		c = HeadsCommitment(v.Segments)
+	}
+	if o.Kind == Mix && len(v.Segments) != m.heads {
+		return fmt.Errorf("%d parts of %d heads", len(v.Segments), m.heads)
 	}
 	if c != s.Results[s.Operator] {
 		return errors.New("the tiles are not those of the result that was committed to")
@@ -344,33 +361,25 @@ func (s *State) pickTile(m *Model, v *PickTile) error {
 	if err != nil {
 		return err
 	}
-	choices, tile := o.tiles(), int(v.Tile)
-	switch o.Kind {
-	case Linear:
-		rows := o.weights.groupRows()
-		choices, tile = (o.Len+rows-1)/rows, int(v.Tile)*rows/commit.TileLen
-	case Mix:
-		choices, tile = m.heads, -1
-	case Score:
-		if v.Part >= commit.TileLen || int(v.Tile)*commit.TileLen+int(v.Part) >= o.Len {
-			return fmt.Errorf("there is no score %d in tile %d", v.Part, v.Tile)
-		}
-	case Exp:
-		if v.Part > PartSum {
-			return fmt.Errorf("an exp's tile has no part %d", v.Part)
-		}
+	choices := o.tiles()
+	if o.Kind == Mix {
+		choices = m.heads
+	}
+	if o.Kind == Exp && v.Part > PartSum || o.Kind != Exp && v.Part != 0 {
+		return fmt.Errorf("there is no part %d", v.Part)
 	}
 	if int(v.Tile) >= choices {
 		return fmt.Errorf("there is no tile %d of %d", v.Tile, choices)
 	}
 	s.Tile, s.Part = v.Tile, v.Part
-	if tile >= 0 {
-		s.Target = last.Tiles[tile]
+	if o.Kind != Mix {
+		s.Target = last.Tiles[v.Tile]
 	}
 	switch o.Kind {
-	case Norm, Linear, Mix:
+	case Norm, Linear, Score:
 		s.Phase = NeedChunks
-		s.Lo, s.Hi = 0, s.Claim.Position+1
+	case Mix:
+		s.Phase, s.Lo, s.Hi = NeedChunks, 0, s.Claim.Position+1
 	case Exp:
 		s.Lanes[0], s.Lanes[1] = spec.Lanes{}, last.Running[v.Tile]
 		if v.Tile > 0 {
@@ -383,9 +392,9 @@ func (s *State) pickTile(m *Model, v *PickTile) error {
 	return nil
 }
 
-// runs is the number of runs into which a mix's positions are cut, and their
+// Runs is the number of runs into which a mix's positions are cut, and their
 // length.
-func runs(positions int) (n, length int) {
+func Runs(positions int) (n, length int) {
 	length = (positions + mixFan - 1) / mixFan
 	return (positions + length - 1) / length, length
 }
@@ -403,7 +412,9 @@ func (s *State) chunks(m *Model, v *Chunks) error {
 	case Norm:
 		err = s.normChunks(o, v)
 	case Linear:
-		err = s.linearChunks(m, o, v)
+		err = s.linearChunks(o, v)
+	case Score:
+		err = s.produces(v.Values)
 	case Mix:
 		err = s.mixChunks(m, o, v)
 	}
@@ -420,29 +431,39 @@ func (s *State) normChunks(o *Operator, v *Chunks) error {
 	return nil
 }
 
-func (s *State) linearChunks(m *Model, o *Operator, v *Chunks) error {
-	columns := commit.Count(o.weights.cols)
-	if len(v.Sums) != columns {
-		return fmt.Errorf("%d partial sums for %d chunks of columns", len(v.Sums), columns)
+// Groups are the groups of rows in question: those of a tile, or a logit's one.
+func (s *State) Groups(o *Operator) (first, n int) {
+	if s.Logit != nil {
+		return int(s.Tile), 1
 	}
-	from, to := o.weights.group(int(s.Tile))
-	group := v.Values
+	per := commit.TileLen / o.Weights.GroupRows()
+	first = int(s.Tile) * per
+	return first, min(per, (o.Len-1)/o.Weights.GroupRows()+1-first)
+}
+
+func (s *State) linearChunks(o *Operator, v *Chunks) error {
+	columns := commit.Count(o.Weights.Cols)
+	first, n := s.Groups(o)
+	if len(v.Sums) != n*columns {
+		return fmt.Errorf("%d partial sums for %d groups of rows and %d chunks of columns", len(v.Sums), n, columns)
+	}
+	start, _ := o.Weights.Group(first)
+	_, end := o.Weights.Group(first + n - 1)
+	if len(v.Values) != end-start {
+		return fmt.Errorf("%d numbers for %d rows", len(v.Values), end-start)
+	}
 	if s.Logit == nil {
-		start := from / commit.TileLen * commit.TileLen
-		if commit.Tile(v.Values) != s.Target {
+		if err := s.produces(v.Values); err != nil {
 			return errors.New("the numbers are not those of the tile")
 		}
-		group = v.Values[from-start : to-start]
-	} else {
-		if len(v.Values) != to-from {
-			return fmt.Errorf("%d numbers for %d rows", len(v.Values), to-from)
-		}
-		if err := s.checkLogit(v.Values[int(s.Logit.Token)-from]); err != nil {
-			return err
-		}
+	} else if err := s.checkLogit(v.Values[int(s.Logit.Token)-start]); err != nil {
+		return err
 	}
-	if commit.Tile(group) != v.Sums[columns-1] {
-		return errors.New("the last partial sums are not the result")
+	for g := range n {
+		from, to := o.Weights.Group(first + g)
+		if commit.Tile(v.Values[from-start:to-start]) != v.Sums[(g+1)*columns-1] {
+			return errors.New("the last partial sums are not the result")
+		}
 	}
 	return nil
 }
@@ -471,37 +492,51 @@ func (s *State) checkLogit(l float32) error {
 }
 
 func (s *State) mixChunks(m *Model, o *Operator, v *Chunks) error {
-	n, _ := runs(int(s.Hi - s.Lo))
+	n, _ := Runs(int(s.Hi - s.Lo))
 	if len(v.Sums) != n {
 		return fmt.Errorf("%d partial sums for %d runs", len(v.Sums), n)
 	}
-	if s.Lo > 0 || s.Hi != s.Claim.Position+1 || s.Softmax != nil {
-		if v.Sums[n-1] != s.Sums[1] {
-			return errors.New("the last partial sum is not the one of the run")
-		}
-		return nil
+	if !s.Linked {
+		return s.linkMix(m, o, v)
 	}
-	// The first round: the head's result is its last sum divided.
-	if v.Softmax == nil || len(v.Values) != m.headDim {
-		return errors.New("the head's sums are missing")
+	if v.Sums[n-1] != s.Sums[1] {
+		return errors.New("the last partial sum is not the one of the run")
 	}
-	if len(v.Segments) != m.heads || v.Segments[s.Tile] != v.Softmax.segment(v.Weights) || headsCommitment(v.Segments) != s.Results[o.a] {
+	return nil
+}
+
+// linkMix checks a mix's first round: the head's last sum, divided, is its part
+// of the result.
+func (s *State) linkMix(m *Model, o *Operator, v *Chunks) error {
+	e, last := v.Exp, len(v.Sums)-1
+	if e == nil || len(e.Segments) != m.heads || e.Segments[s.Tile] != e.Softmax.Segment(e.Weights) || HeadsCommitment(e.Segments) != s.Results[o.A] {
 		return errors.New("maximum and sums are not those of the head's exp")
 	}
-	from := int(s.Tile) * m.headDim
-	y, err := v.Result.open(s.Results[s.Operator], o.Len, from, from+m.headDim)
+	shown, err := s.lastTiles()
 	if err != nil {
 		return err
 	}
-	own := append([]float32(nil), v.Values...)
-	spec.AttentionFinish(own, v.Softmax.Lanes.Total())
-	if commit.Tile(own) != commit.Tile(y) {
-		return errors.New("the sums do not give the head's result")
+	perTile := commit.TileLen / m.headDim
+	first := int(s.Tile) / perTile * perTile
+	from, to := first*m.headDim, min(o.Len, (first+perTile)*m.headDim)
+	y, err := v.Result.open(s.Results[s.Operator], o.Len, from, to)
+	if err != nil {
+		return err
 	}
-	if commit.Tile(v.Values) != v.Sums[n-1] {
+	for h := first; h*m.headDim < to; h++ {
+		if commit.Tile(y[h*m.headDim-from:(h+1)*m.headDim-from]) != shown.Segments[h] {
+			return errors.New("the parts of the heads are not those of the tile")
+		}
+	}
+	if len(v.Values) != m.headDim || commit.Tile(v.Values) != v.Sums[last] {
 		return errors.New("the last partial sum is not the head's")
 	}
-	s.Softmax, s.Target = v.Softmax, v.Weights
+	own := append([]float32(nil), v.Values...)
+	spec.AttentionFinish(own, e.Softmax.Lanes.Total())
+	if commit.Tile(own) != shown.Segments[s.Tile] {
+		return errors.New("the sums do not give the head's result")
+	}
+	s.Linked, s.Target = true, e.Weights
 	return nil
 }
 
@@ -514,9 +549,12 @@ func (s *State) pickChunk(m *Model, v *PickChunk) error {
 		return err
 	}
 	o, c := s.operator(m), int(v.Chunk)
-	choices := max(len(last.Sums), len(last.Lanes))
-	if o.Kind == Norm {
-		choices++ // the result itself
+	choices := len(last.Sums)
+	switch o.Kind {
+	case Norm:
+		choices = len(last.Lanes) + 1 // and the result itself
+	case Score:
+		choices = len(last.Values)
 	}
 	if c >= choices {
 		return fmt.Errorf("there is no chunk %d of %d", c, choices)
@@ -533,15 +571,17 @@ func (s *State) pickChunk(m *Model, v *PickChunk) error {
 		}
 	case Linear:
 		s.Sums = [2]core.Hash{{}, last.Sums[c]}
-		if c > 0 {
+		if c%commit.Count(o.Weights.Cols) > 0 {
 			s.Sums[0] = last.Sums[c-1]
 		}
+	case Score:
+		s.Value = last.Values[c]
 	case Mix:
 		if c > 0 {
 			s.Sums[0] = last.Sums[c-1]
 		}
 		s.Sums[1] = last.Sums[c]
-		_, length := runs(int(s.Hi - s.Lo))
+		_, length := Runs(int(s.Hi - s.Lo))
 		lo := s.Lo + uint32(c*length)
 		s.Lo, s.Hi = lo, min(s.Hi, lo+uint32(length))
 		if s.Hi-s.Lo > 1 {

@@ -23,7 +23,7 @@ func (s *State) Work(m *Model) uint64 {
 	o := s.operator(m)
 	switch o.Kind {
 	case Linear:
-		return uint64(o.weights.groupRows()) * commit.TileLen
+		return uint64(o.Weights.GroupRows()) * commit.TileLen
 	case Rotate:
 		return uint64(commit.TileLen+2*m.headDim) * 64 // sines in binary64
 	}
@@ -52,7 +52,7 @@ func (s *State) step(m *Model, v *Step) error {
 
 // operand is the commitment to an operand of the disputed operator.
 func (s *State) operand(i int) core.Hash {
-	if i == input {
+	if i == Input {
 		return s.Input
 	}
 	return s.Results[i]
@@ -86,19 +86,19 @@ func (s *State) embedStep(m *Model, o *Operator, v *Step) error {
 	if err := tokenAt(root, v.Token, at, of, v.Path); err != nil {
 		return err
 	}
-	if v.Token < 0 || int(v.Token) >= o.weights.rows {
+	if v.Token < 0 || int(v.Token) >= o.Weights.Rows {
 		return errors.New("the token is not in the vocabulary")
 	}
-	w := o.weights
-	group := int(v.Token) / w.groupRows()
+	w := o.Weights
+	group := int(v.Token) / w.GroupRows()
 	data, err := v.Weights.open(m, w, group, int(s.Tile))
 	if err != nil {
 		return err
 	}
 	from, to := s.tileRange(o)
 	x := make([]float32, to-from)
-	first, _ := w.group(group)
-	w.decode(x, data[int(v.Token)-first])
+	first, _ := w.Group(group)
+	w.Decode(x, data[int(v.Token)-first])
 	return s.produces(x)
 }
 
@@ -109,7 +109,7 @@ func (s *State) normStep(m *Model, o *Operator, v *Step) error {
 		tile = int(s.Tile)
 	}
 	from := tile * commit.TileLen
-	x, err := v.A.open(s.operand(o.a), o.Len, from, min(o.Len, from+commit.TileLen))
+	x, err := v.A.open(s.operand(o.A), o.Len, from, min(o.Len, from+commit.TileLen))
 	if err != nil {
 		return err
 	}
@@ -118,12 +118,12 @@ func (s *State) normStep(m *Model, o *Operator, v *Step) error {
 		lanes.AddSquares(x)
 		return equalLanes(lanes, s.Lanes[1])
 	}
-	data, err := v.Weights.open(m, o.weights, 0, tile)
+	data, err := v.Weights.open(m, o.Weights, 0, tile)
 	if err != nil {
 		return err
 	}
 	g := make([]float32, len(x))
-	o.weights.decode(g, data[0])
+	o.Weights.Decode(g, data[0])
 	y := make([]float32, len(x))
 	// The running sums before the result are the last ones.
 	spec.RMSNormScale(y, x, g, spec.RMSNormInverse(s.Lanes[0].Total(), o.Len, m.eps))
@@ -140,13 +140,15 @@ func equalLanes(a, b spec.Lanes) error {
 }
 
 func (s *State) linearStep(m *Model, o *Operator, v *Step) error {
-	w, column := o.weights, int(s.Chunk)
+	w, columns := o.Weights, commit.Count(o.Weights.Cols)
+	first, _ := s.Groups(o)
+	group, column := first+int(s.Chunk)/columns, int(s.Chunk)%columns
 	from := column * commit.TileLen
-	x, err := v.A.open(s.operand(o.a), w.cols, from, min(w.cols, from+commit.TileLen))
+	x, err := v.A.open(s.operand(o.A), w.Cols, from, min(w.Cols, from+commit.TileLen))
 	if err != nil {
 		return err
 	}
-	rows, err := v.Weights.open(m, w, int(s.Tile), column)
+	rows, err := v.Weights.open(m, w, group, column)
 	if err != nil {
 		return err
 	}
@@ -154,7 +156,7 @@ func (s *State) linearStep(m *Model, o *Operator, v *Step) error {
 	if err != nil {
 		return err
 	}
-	w.accumulate(sums, rows, x)
+	w.Accumulate(sums, rows, x)
 	if commit.Tile(sums) != s.Sums[1] {
 		return errStep
 	}
@@ -193,21 +195,18 @@ func (s *State) row(m *Model, v *Step, p, head int, value bool) ([]float32, erro
 }
 
 func (s *State) scoreStep(m *Model, o *Operator, v *Step) error {
-	at := int(s.Tile)*commit.TileLen + int(s.Part)
+	at := int(s.Tile)*commit.TileLen + int(s.Chunk)
 	k, err := s.row(m, v, at, int(s.Head), false)
 	if err != nil {
 		return err
 	}
 	from := int(s.Head) * m.headDim
-	q, err := v.A.open(s.operand(o.a), m.qWidth(), from, from+m.headDim)
+	q, err := v.A.open(s.operand(o.A), m.qWidth(), from, from+m.headDim)
 	if err != nil {
 		return err
 	}
-	if err := s.produces(v.Values); err != nil {
-		return errors.New("the scores are not those of the tile")
-	}
 	own := spec.AttentionScore(q, k, spec.AttentionScale(m.headDim))
-	if math.Float32bits(own) != math.Float32bits(v.Values[s.Part]) {
+	if math.Float32bits(own) != math.Float32bits(s.Value) {
 		return errStep
 	}
 	return nil
@@ -224,7 +223,7 @@ func (s *State) expStep(o *Operator, v *Step) error {
 		return equalLanes(lanes, s.Lanes[1])
 	}
 	// Scores are committed by head.
-	if int(s.Head) >= len(v.Segments) || len(v.Segments) != o.Heads || headsCommitment(v.Segments) != s.operand(o.a) {
+	if int(s.Head) >= len(v.Segments) || len(v.Segments) != o.Heads || HeadsCommitment(v.Segments) != s.operand(o.A) {
 		return errors.New("the heads are not those of the scores")
 	}
 	x, err := v.A.open(v.Segments[s.Head], o.Len, from, to)
@@ -280,19 +279,19 @@ func (s *State) elementStep(m *Model, o *Operator, v *Step) error {
 	if o.Kind == Rotate { // whole heads
 		lo, hi = from/m.headDim*m.headDim, min(o.Len, (to+m.headDim-1)/m.headDim*m.headDim)
 	}
-	a, err := v.A.open(s.operand(o.a), o.Len, lo, hi)
+	a, err := v.A.open(s.operand(o.A), o.Len, lo, hi)
 	if err != nil {
 		return err
 	}
 	y := append([]float32(nil), a...)
 	switch o.Kind {
 	case Bias:
-		data, err := v.Weights.open(m, o.weights, 0, int(s.Tile))
+		data, err := v.Weights.open(m, o.Weights, 0, int(s.Tile))
 		if err != nil {
 			return err
 		}
 		b := make([]float32, len(y))
-		o.weights.decode(b, data[0])
+		o.Weights.Decode(b, data[0])
 		spec.Add(y, b)
 	case Rotate:
 		rope, err := m.ropeOf(v)
@@ -307,7 +306,7 @@ func (s *State) elementStep(m *Model, o *Operator, v *Step) error {
 		}
 		y = y[from-lo : to-lo]
 	case Add, Gate:
-		b, err := v.B.open(s.operand(o.b), o.Len, from, to)
+		b, err := v.B.open(s.operand(o.B), o.Len, from, to)
 		if err != nil {
 			return err
 		}
@@ -323,48 +322,48 @@ func (s *State) elementStep(m *Model, o *Operator, v *Step) error {
 // ropeOf is the model's rotary embedding, with the factors that the step opens.
 func (m *Model) ropeOf(v *Step) (spec.RoPE, error) {
 	r := m.rope
-	if m.factors.first == 0 {
+	if m.factors.First == 0 {
 		return r, nil
 	}
-	if m.factors.cols > commit.TileLen {
+	if m.factors.Cols > commit.TileLen {
 		return r, errors.New("more than 256 rotary factors are not judged")
 	}
 	data, err := v.Weights.open(m, m.factors, 0, 0)
 	if err != nil {
 		return r, err
 	}
-	r.Factors = make([]float32, m.factors.cols)
-	m.factors.decode(r.Factors, data[0])
+	r.Factors = make([]float32, m.factors.Cols)
+	m.factors.Decode(r.Factors, data[0])
 	return r, nil
 }
 
-// groupRows is how many rows share a weight leaf.
-func (w matrix) groupRows() int { rows, _ := gguf.WeightLeaf(w.format); return rows }
+// GroupRows is how many rows share a weight leaf.
+func (w Matrix) GroupRows() int { rows, _ := gguf.WeightLeaf(w.Format); return rows }
 
-// group is the range of rows of a group.
-func (w matrix) group(i int) (from, to int) {
-	n := w.groupRows()
-	return i * n, min(w.rows, (i+1)*n)
+// Group is the range of rows of a group.
+func (w Matrix) Group(i int) (from, to int) {
+	n := w.GroupRows()
+	return i * n, min(w.Rows, (i+1)*n)
 }
 
-// leaf is the position of a weight leaf under the model root.
-func (w matrix) leaf(group, column int) uint64 {
-	_, across := gguf.WeightLeaves(w.format, w.rows, w.cols)
-	return w.first + uint64(group)*across + uint64(column)
+// Leaf is the position of a weight leaf under the model root.
+func (w Matrix) Leaf(group, column int) uint64 {
+	_, across := gguf.WeightLeaves(w.Format, w.Rows, w.Cols)
+	return w.First + uint64(group)*across + uint64(column)
 }
 
 // open checks a weight leaf and returns its rows' bytes.
-func (v *Weights) open(m *Model, w matrix, group, column int) ([][]byte, error) {
+func (v *Weights) open(m *Model, w Matrix, group, column int) ([][]byte, error) {
 	if v == nil {
 		return nil, errors.New("the weights are not opened")
 	}
-	p := merkle.Proof[core.Hash]{Index: w.leaf(group, column), Size: m.Leaves, Path: v.Path}
+	p := merkle.Proof[core.Hash]{Index: w.Leaf(group, column), Size: m.Leaves, Path: v.Path}
 	if !merkle.Verify(m.Root, gguf.WeightLeafHash(v.Data), p) {
 		return nil, errors.New("the weights are not those under the model root")
 	}
-	from, to := w.group(group)
+	from, to := w.Group(group)
 	at := column * commit.TileLen
-	size := w.format.RowSize(min(w.cols-at, commit.TileLen))
+	size := w.Format.RowSize(min(w.Cols-at, commit.TileLen))
 	if len(v.Data) != (to-from)*size {
 		return nil, errors.New("the weight leaf has another size")
 	}

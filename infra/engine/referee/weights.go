@@ -16,9 +16,9 @@ func judgedFormat(t gguf.Type) bool {
 	return false
 }
 
-// decode sets dst to a row's columns as numbers.
-func (w matrix) decode(dst []float32, row []byte) {
-	switch w.format {
+// Decode sets dst to a row's columns as numbers.
+func (w Matrix) Decode(dst []float32, row []byte) {
+	switch w.Format {
 	case gguf.F32:
 		spec.DecodeF32(dst, row)
 	case gguf.F16:
@@ -28,21 +28,21 @@ func (w matrix) decode(dst []float32, row []byte) {
 	case gguf.Q4_0:
 		spec.DequantizeQ4(dst, row)
 	default:
-		panic(fmt.Sprintf("referee: weights of type %v", w.format))
+		panic(fmt.Sprintf("referee: weights of type %v", w.Format))
 	}
 }
 
-// accumulate continues each row's sum over the columns x, of which there are at
+// Accumulate continues each row's sum over the columns x, of which there are at
 // most 256.
-func (w matrix) accumulate(sums []float32, rows [][]byte, x []float32) {
+func (w Matrix) Accumulate(sums []float32, rows [][]byte, x []float32) {
 	var q []int8
 	var scales []float32
-	if w.format == gguf.Q8_0 || w.format == gguf.Q4_0 {
+	if w.Format == gguf.Q8_0 || w.Format == gguf.Q4_0 {
 		q, scales = make([]int8, len(x)), make([]float32, len(x)/spec.Block)
 		spec.QuantizeRow(q, scales, x)
 	}
 	for i, row := range rows {
-		switch w.format {
+		switch w.Format {
 		case gguf.F32:
 			sums[i] = spec.LinearF32Step(sums[i], row, x)
 		case gguf.F16:
@@ -52,7 +52,7 @@ func (w matrix) accumulate(sums []float32, rows [][]byte, x []float32) {
 		case gguf.Q4_0:
 			sums[i] = spec.LinearQ4Step(sums[i], row, q, scales)
 		default:
-			panic(fmt.Sprintf("referee: weights of type %v", w.format))
+			panic(fmt.Sprintf("referee: weights of type %v", w.Format))
 		}
 	}
 }

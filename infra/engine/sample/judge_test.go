@@ -21,7 +21,7 @@ func TestTheDrawnTokenWinsAgainstAll(t *testing.T) {
 		}
 		s := core.Sampler{MaxTokens: 1, Temperature: uint32(rng.IntN(3)) * 500_000, MinP: uint32(rng.IntN(2)) * 50_000}
 		seed := core.Seed{byte(round)}
-		drawn, err := d.Draw(logits, s, seed, 3)
+		drawn, _, err := d.Draw(logits, &s, Point{Seed: seed, Position: 3})
 		if err != nil {
 			t.Fatal(err)
 		}

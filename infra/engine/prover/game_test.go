@@ -1,0 +1,566 @@
+package prover
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/core/merkle"
+	"github.com/koinon-network/koinon/infra/engine/commit"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/engine/model"
+	"github.com/koinon-network/koinon/infra/engine/referee"
+)
+
+// shape is a model with random weights.
+type shape struct {
+	arch                                      string
+	layers, width, hidden, heads, kvHeads, hd int
+	format                                    gguf.Type
+	tied, factors                             bool
+}
+
+var shapes = []shape{
+	{arch: "qwen2", layers: 2, width: 320, hidden: 352, heads: 5, kvHeads: 1, hd: 64, format: gguf.Q8_0, tied: true},
+	{arch: "llama", layers: 3, width: 64, hidden: 544, heads: 4, kvHeads: 2, hd: 16, format: gguf.Q4_0, factors: true},
+	{arch: "llama", layers: 1, width: 48, hidden: 40, heads: 3, kvHeads: 3, hd: 16, format: gguf.F16},
+	{arch: "qwen2", layers: 1, width: 64, hidden: 300, heads: 2, kvHeads: 2, hd: 32, format: gguf.F32},
+}
+
+const vocabulary = 400
+
+func (s shape) file(t testing.TB) []byte {
+	b := &gguf.Builder{}
+	key := func(k string) string { return s.arch + "." + k }
+	b.Set("general.architecture", s.arch)
+	for k, v := range map[string]int{"block_count": s.layers, "embedding_length": s.width, "feed_forward_length": s.hidden, "context_length": 600,
+		"attention.head_count": s.heads, "attention.head_count_kv": s.kvHeads, "attention.key_length": s.hd, "attention.value_length": s.hd} {
+		b.Set(key(k), uint32(v))
+	}
+	b.Set(key("attention.layer_norm_rms_epsilon"), float32(1e-5))
+	texts := make([]string, vocabulary)
+	for i := range texts {
+		if texts[i] = fmt.Sprintf("t%d", i); i < 256 {
+			texts[i] = byteRune(i)
+		}
+	}
+	b.Set("tokenizer.ggml.model", "gpt2")
+	b.Set("tokenizer.ggml.pre", "qwen2")
+	b.Set("tokenizer.ggml.tokens", texts)
+	b.Set("tokenizer.ggml.merges", []string{"a b"})
+	r := rand.New(rand.NewPCG(7, uint64(s.width)))
+	add := func(name string, f gguf.Type, mean, deviation float64, dims ...int) {
+		n := 1
+		for _, d := range dims {
+			n *= d
+		}
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(mean + deviation*r.NormFloat64())
+		}
+		if err := b.AddFloats(name, f, dims, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q, kv := s.heads*s.hd, s.kvHeads*s.hd
+	add("token_embd.weight", s.format, 0, 0.3, s.width, vocabulary)
+	if !s.tied {
+		add("output.weight", s.format, 0, 0.3, s.width, vocabulary)
+	}
+	add("output_norm.weight", gguf.F32, 1, 0.1, s.width)
+	if s.factors {
+		add("rope_freqs.weight", gguf.F32, 3, 0.5, s.hd/2)
+	}
+	for i := range s.layers {
+		p := fmt.Sprintf("blk.%d.", i)
+		add(p+"attn_norm.weight", gguf.F32, 1, 0.1, s.width)
+		add(p+"ffn_norm.weight", gguf.F32, 1, 0.1, s.width)
+		for name, dims := range map[string][2]int{"attn_q": {s.width, q}, "attn_k": {s.width, kv}, "attn_v": {s.width, kv}, "attn_output": {q, s.width},
+			"ffn_gate": {s.width, s.hidden}, "ffn_up": {s.width, s.hidden}, "ffn_down": {s.hidden, s.width}} {
+			add(p+name+".weight", s.format, 0, 0.2, dims[0], dims[1])
+		}
+		if s.arch == "qwen2" {
+			add(p+"attn_q.bias", gguf.F32, 0, 0.5, q)
+			add(p+"attn_k.bias", gguf.F32, 0, 0.5, kv)
+			add(p+"attn_v.bias", gguf.F32, 0, 0.5, kv)
+		}
+	}
+	var buf bytes.Buffer
+	if _, err := b.WriteTo(&buf); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// byteRune is the letter that stands for a byte in byte-level vocabularies.
+func byteRune(b int) string {
+	if b >= '!' && b <= '~' || b >= 0xa1 && b <= 0xac || b >= 0xae {
+		return string(rune(b))
+	}
+	n := 256
+	for i := range b {
+		if !(i >= '!' && i <= '~' || i >= 0xa1 && i <= 0xac || i >= 0xae) {
+			n++
+		}
+	}
+	return string(rune(n))
+}
+
+// scene is an answer of a model with everything that both sides hold.
+type scene struct {
+	t       testing.TB
+	prover  *Prover
+	input   []core.Token
+	output  []core.Token
+	leaves  []core.Hash
+	salt    core.Hash
+	seed    core.Seed
+	sampler core.Sampler
+	receipt core.Receipt
+}
+
+func newScene(t testing.TB, s shape, inputs, outputs int) *scene {
+	t.Helper()
+	b := s.file(t)
+	f, err := gguf.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.OpenBytes(b, model.Options{Threads: 2, KVBudget: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	p, err := New(f, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc := &scene{t: t, prover: p, salt: core.Hash{1}, seed: core.Seed{2}, sampler: core.Sampler{Temperature: 800_000, MaxTokens: uint32(outputs), IgnoreEOS: true}}
+	r := rand.New(rand.NewPCG(3, 4))
+	for range inputs {
+		sc.input = append(sc.input, core.Token(r.IntN(vocabulary)))
+	}
+	in := core.SequenceInput{Input: sc.input, Sampler: sc.sampler, Seed: sc.seed, Salt: sc.salt, Trace: true}
+	q, err := m.NewSequence(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Release()
+	for q.Finish() == "" {
+		if err := m.Step(context.Background(), []core.Sequence{q}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sc.output, sc.leaves = append(sc.output, q.Output()...), q.Boundaries()
+	sc.sign()
+	return sc
+}
+
+// sign makes the receipt that fits answer and leaves.
+func (sc *scene) sign() {
+	sc.receipt = core.Receipt{Semantics: core.SemanticsV1, Model: core.ModelID(sc.prover.Model.Root),
+		InputHash: core.HashTokens(sc.input), OutputHash: core.HashTokens(sc.output), Input: uint32(len(sc.input)), Output: uint32(len(sc.output)),
+		Sampler: sc.sampler.Digest(), Seed: sc.seed.Commitment(), BoundaryRoot: merkle.Root(sc.leaves)}
+}
+
+func (sc *scene) answer() *Answer { return sc.prover.Answer(sc.input, sc.output, sc.leaves, sc.salt) }
+
+func (sc *scene) open(c referee.Claim) *referee.State {
+	sc.t.Helper()
+	s, err := referee.Open(sc.prover.Model, &sc.receipt, c)
+	if err != nil {
+		sc.t.Fatal(err)
+	}
+	return s
+}
+
+func leafClaim(t, l int) referee.Claim { return referee.Claim{Position: uint32(t), Layer: uint32(l)} }
+
+// mover finds the next move of a side.
+type mover func(*referee.State) (referee.Move, error)
+
+func (a *Answer) mover() mover {
+	return func(s *referee.State) (referee.Move, error) { return a.Move(context.Background(), s) }
+}
+
+// outcome of a game.
+type outcome struct {
+	stuck referee.Side // the side that has no move that holds, 0 where the step held
+	why   error
+	moves int
+	bytes int
+}
+
+// play passes every move through its encoding, as a chain does, and the state
+// through its own.
+func play(t testing.TB, m *referee.Model, s *referee.State, provider, challenger mover) (o outcome) {
+	t.Helper()
+	for s.Phase != referee.Held {
+		if o.moves++; o.moves > 40 {
+			t.Fatal("the game does not end")
+		}
+		side, next := s.Phase.Side(), challenger
+		if side == referee.Provider {
+			next = provider
+		}
+		move, err := next(s)
+		if err != nil {
+			o.stuck, o.why = side, err
+			return o
+		}
+		b := referee.EncodeMove(move)
+		o.bytes += len(b)
+		decoded, err := referee.DecodeMove(b)
+		if err != nil {
+			t.Fatalf("%T: %v", move, err)
+		}
+		if err := s.Apply(m, decoded); err != nil {
+			o.stuck, o.why = side, fmt.Errorf("%T: %w", move, err)
+			return o
+		}
+		var copied referee.State
+		if err := referee.Decode(referee.Encode(*s), &copied); err != nil {
+			t.Fatal(err)
+		}
+		*s = copied
+	}
+	return o
+}
+
+// anywhere points at random; of a leaf's operators see aimed.
+func anywhere(m *referee.Model, r *rand.Rand) mover {
+	return func(s *referee.State) (referee.Move, error) {
+		for range 1000 {
+			var move referee.Move
+			switch n := uint32(r.IntN(40)); s.Phase {
+			case referee.NeedOperator:
+				if move = &referee.PickLogit{Token: core.Token(r.IntN(vocabulary))}; n < 5 {
+					move = &referee.PickOperator{}
+				}
+			case referee.NeedTile:
+				move = &referee.PickTile{Tile: uint32(r.IntN(6)), Part: uint32(r.IntN(3))}
+			default:
+				move = &referee.PickChunk{Chunk: n}
+			}
+			probe := *s
+			if probe.Apply(m, move) == nil {
+				return move, nil
+			}
+		}
+		return nil, errors.New("no pick is possible")
+	}
+}
+
+// A provider with the true answer wins, wherever a challenger points.
+func TestTrueAnswersAreDefended(t *testing.T) {
+	for i, s := range shapes {
+		t.Run(fmt.Sprintf("%s-%v", s.arch, s.format), func(t *testing.T) {
+			sc := newScene(t, s, 40, 6)
+			if i == 0 {
+				sc = newScene(t, s, 300, 4) // scores of two tiles, mixes of two rounds
+			}
+			r := rand.New(rand.NewPCG(uint64(i), 9))
+			provider := sc.answer().mover()
+			last := int(sc.receipt.Input+sc.receipt.Output) - 2
+			for l := range s.layers + 1 {
+				for operator := range sc.prover.Model.LeafProgram(last, l).Ops {
+					for range 4 {
+						at := last - r.IntN(2)*r.IntN(last)
+						s := sc.open(leafClaim(at, l))
+						challenger := anywhere(sc.prover.Model, r)
+						if o := play(t, sc.prover.Model, s, provider, aimed(operator, challenger, sc.prover.Model, r)); s.Phase != referee.Held {
+							t.Fatalf("leaf (%d,%d), operator %d: %v has no move: %v", at, l, operator, o.stuck, o.why)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// aimed points at one operator, and then anywhere.
+func aimed(operator int, then mover, m *referee.Model, r *rand.Rand) mover {
+	return func(s *referee.State) (referee.Move, error) {
+		if s.Phase != referee.NeedOperator {
+			return then(s)
+		}
+		o := m.LeafProgram(int(s.Claim.Position), int(s.Claim.Layer)).Ops[operator]
+		return &referee.PickOperator{Operator: uint32(operator), Head: uint32(r.IntN(max(o.Heads, 1)))}, nil
+	}
+}
+
+// An honest challenger finds nothing in a true answer.
+func TestHonestChallengersAccuseNoTrueAnswer(t *testing.T) {
+	sc := newScene(t, shapes[1], 12, 5)
+	for _, c := range []referee.Claim{leafClaim(0, 0), leafClaim(7, 2), leafClaim(15, 3)} {
+		o := play(t, sc.prover.Model, sc.open(c), sc.answer().mover(), sc.answer().mover())
+		if o.stuck != referee.Challenger || !errors.Is(o.why, ErrNothing) {
+			t.Errorf("%+v: %+v", c, o)
+		}
+	}
+}
+
+// forge makes an answer one leaf of which is false, beginning with one result
+// of its program; everything after that result follows from it.
+func (sc *scene) forge(r *rand.Rand, at, l, operator int) (*Answer, *lie) {
+	sc.t.Helper()
+	a := sc.answer()
+	s := sc.open(leafClaim(at, l))
+	if err := a.compute(context.Background(), s); err != nil {
+		sc.t.Fatal(err)
+	}
+	tr := a.trace
+	o, res := &tr.program.Ops[operator], &tr.results[operator]
+	v := &lie{operator: operator, chunk: r.IntN(40)}
+	switch o.Kind {
+	case referee.Score, referee.Exp:
+		v.head = r.IntN(o.Heads)
+		x := res.heads[v.head]
+		v.element = r.IntN(len(x))
+		if o.Kind == referee.Exp {
+			v.forgeExp(r, res)
+			break
+		}
+		x[v.element] += 0.75
+		res.segment[v.head] = commit.Vector(x)
+	default:
+		v.element = r.IntN(o.Len)
+		res.values[v.element] += 0.75
+	}
+	for i := operator + 1; i < len(tr.results); i++ {
+		tr.results[i] = result{}
+		if err := sc.prover.operate(tr, i, a.tokens[at]); err != nil {
+			sc.t.Fatal(err)
+		}
+	}
+	p := tr.program
+	var k, val core.Hash
+	if p.K >= 0 {
+		k, val = tr.results[p.K].commitment(), tr.results[p.V].commitment()
+	}
+	leaf := commit.Leaf(core.BoundarySalt(sc.salt, uint32(at), uint32(l)), commit.Boundary(tr.results[p.X].commitment(), k, val))
+	a.leaves = append([]core.Hash(nil), sc.leaves...)
+	a.leaves[at*(sc.prover.Model.Layers+1)+l] = leaf
+	return a, v
+}
+
+// lie is where a forged trace departs from the truth.
+type lie struct {
+	operator, head, element, chunk int
+	lanes                          bool
+}
+
+func (v *lie) forgeExp(r *rand.Rand, res *result) {
+	x, soft := res.heads[v.head], &res.softmax[v.head]
+	switch r.IntN(4) {
+	case 0: // an exponential
+		x[v.element] += 0.5
+		soft.Lanes = running(x)[commit.Count(len(x))-1]
+	case 1: // the sums
+		soft.Lanes[r.IntN(8)] += 1
+		v.lanes = true
+	case 2: // the maximum, with exponentials that fit it
+		soft.Max++
+	case 3: // its place
+		soft.At = uint32((int(soft.At) + 1) % len(x))
+	}
+	res.weights[v.head] = commit.Vector(x)
+	res.segment[v.head] = soft.Segment(res.weights[v.head])
+}
+
+// tell makes the lie's partial sums end in its false result: from some chunk on
+// they are false.
+func (v *lie) tell(a *Answer) mover {
+	return func(s *referee.State) (referee.Move, error) {
+		move, err := a.Move(context.Background(), s)
+		if err != nil || int(s.Operator) != v.operator {
+			return move, err
+		}
+		switch m := move.(type) {
+		case *referee.Tiles:
+			if v.lanes && int(s.Head) == v.head {
+				m.Running[len(m.Running)-1] = m.Softmax.Lanes
+			}
+		case *referee.Chunks:
+			v.bend(a, s, m)
+		}
+		return move, nil
+	}
+}
+
+func (v *lie) bend(a *Answer, s *referee.State, m *referee.Chunks) {
+	o, res := a.operator(s)
+	switch o.Kind {
+	case referee.Linear:
+		first, n := s.Groups(o)
+		columns := commit.Count(o.Weights.Cols)
+		for g := range n {
+			from, to := o.Weights.Group(first + g)
+			if v.element < from || v.element >= to {
+				continue
+			}
+			sums, _ := a.prover.partial(o.Weights, first+g, a.trace.operand(o.A))
+			for c := v.chunk % columns; c < columns; c++ {
+				sums[c][v.element-from] = res.values[v.element]
+				m.Sums[g*columns+c] = commit.Tile(sums[c])
+			}
+		}
+	case referee.Mix:
+		d := a.prover.Model.HeadDim()
+		if int(s.Tile) != v.element/d {
+			return
+		}
+		// The false number that, divided, is the false result.
+		total := a.trace.results[o.A].softmax[s.Tile].Lanes.Total()
+		sums := a.mixSums(s, o)
+		n := len(sums)
+		if s.Linked { // within a run: its last sum is false already
+			m.Sums[n-1] = s.Sums[1]
+			return
+		}
+		want := res.values[v.element]
+		last := append([]float32(nil), sums[n-1]...)
+		last[v.element%d] = want * total
+		for range 1000 { // the rounding that fits
+			if got := last[v.element%d] * (1 / total); got == want {
+				break
+			} else if got < want {
+				last[v.element%d] = next(last[v.element%d], 1)
+			} else {
+				last[v.element%d] = next(last[v.element%d], -1)
+			}
+		}
+		m.Values = last
+		for c := v.chunk % n; c < n; c++ {
+			sums[c] = append([]float32(nil), sums[c]...)
+			sums[c][v.element%d] = last[v.element%d]
+			m.Sums[c] = commit.Tile(sums[c])
+		}
+	}
+}
+
+// A provider with a false leaf has no step that holds against an honest
+// challenger, at whatever operator, number and partial sum the lie begins.
+func TestFalseLeavesAreConvicted(t *testing.T) {
+	for i, s := range shapes {
+		t.Run(fmt.Sprintf("%s-%v", s.arch, s.format), func(t *testing.T) {
+			sc := newScene(t, s, 35, 6)
+			if i == 0 {
+				sc = newScene(t, s, 300, 4)
+			}
+			r := rand.New(rand.NewPCG(uint64(i), 10))
+			positions := len(sc.input) + len(sc.output) - 1
+			for l := range s.layers + 1 {
+				for operator := range sc.prover.Model.LeafProgram(0, l).Ops {
+					at := r.IntN(positions)
+					if r.IntN(2) == 0 {
+						at = positions - 1
+					}
+					liar, v := sc.forge(r, at, l, operator)
+					honest := sc.receipt.BoundaryRoot
+					sc.receipt.BoundaryRoot = merkle.Root(liar.leaves)
+					s := sc.open(leafClaim(at, l))
+					o := play(t, sc.prover.Model, s, v.tell(liar), sc.answer().mover())
+					sc.receipt.BoundaryRoot = honest
+					if s.Phase == referee.Held || o.stuck != referee.Provider {
+						t.Fatalf("leaf (%d,%d), lie %+v of %s: stuck is %v (%v)", at, l, *v, sc.prover.Model.LeafProgram(at, l).Ops[operator].Name, o.stuck, o.why)
+					}
+					if s.Phase != referee.NeedStep {
+						t.Logf("%s: stuck before the step, in %s: %v", sc.prover.Model.LeafProgram(at, l).Ops[operator].Name, s.Phase, o.why)
+					}
+				}
+			}
+		})
+	}
+}
+
+// tokenClaim says that better should have been drawn at an output position.
+func (sc *scene) tokenClaim(a *Answer, output int, better core.Token) referee.Claim {
+	path, err := a.TokenPath(output)
+	if err != nil {
+		sc.t.Fatal(err)
+	}
+	return referee.Claim{Token: &referee.TokenClaim{Output: uint32(output), Given: sc.output[output], Path: path, Better: better, Sampler: sc.sampler, Seed: sc.seed}}
+}
+
+func TestTrueTokensAreDefended(t *testing.T) {
+	sc := newScene(t, shapes[0], 20, 6)
+	r := rand.New(rand.NewPCG(5, 6))
+	a := sc.answer()
+	for range 40 {
+		output, better := r.IntN(len(sc.output)), core.Token(r.IntN(vocabulary))
+		if better == sc.output[output] {
+			continue
+		}
+		s := sc.open(sc.tokenClaim(a, output, better))
+		o := play(t, sc.prover.Model, s, a.mover(), anywhere(sc.prover.Model, r))
+		if s.Phase != referee.Held {
+			t.Fatalf("output %d against %d: %v has no move: %v", output, better, o.stuck, o.why)
+		}
+		if o := play(t, sc.prover.Model, sc.open(sc.tokenClaim(a, output, better)), a.mover(), a.mover()); !errors.Is(o.why, ErrNothing) {
+			t.Fatalf("an honest challenger accuses: %+v", o)
+		}
+	}
+}
+
+// A provider whose answer holds another token than the one drawn cannot claim
+// logits by which it wins.
+func TestFalseTokensAreConvicted(t *testing.T) {
+	sc := newScene(t, shapes[0], 20, 6)
+	drawn := append([]core.Token(nil), sc.output...)
+	r := rand.New(rand.NewPCG(8, 6))
+	for round := range 30 {
+		i := len(drawn) - 1 // what follows it would differ too
+		sc.output = append([]core.Token(nil), drawn...)
+		for sc.output[i] == drawn[i] {
+			sc.output[i] = core.Token(r.IntN(vocabulary))
+		}
+		sc.sign()
+		a := sc.answer()
+		claim := sc.tokenClaim(a, i, drawn[i])
+		liar := func(s *referee.State) (referee.Move, error) {
+			move, err := a.Move(context.Background(), s)
+			if c, ok := move.(*referee.Claims); ok {
+				switch round % 3 {
+				case 0:
+					c.Given = c.TopLogit
+					c.Better -= 40
+				case 1:
+					c.Better -= 60
+				case 2: // a greatest logit so great that the candidate drops out
+					c.Top, c.TopLogit, c.Given = sc.output[i], c.TopLogit+100, c.TopLogit+100
+				}
+			}
+			if c, ok := move.(*referee.Chunks); ok && s.Logit != nil {
+				if from, _ := sc.prover.Model.Head().Group(int(s.Tile)); true {
+					switch s.Logit.Token {
+					case s.Claim.Token.Given:
+						c.Values[int(s.Logit.Token)-from] = s.Claims.Given
+					case s.Claim.Token.Better:
+						c.Values[int(s.Logit.Token)-from] = s.Claims.Better
+					}
+					c.Sums[len(c.Sums)-1] = commit.Tile(c.Values)
+				}
+			}
+			return move, err
+		}
+		s := sc.open(claim)
+		o := play(t, sc.prover.Model, s, liar, sc.answer().mover())
+		if s.Phase == referee.Held || o.stuck != referee.Provider {
+			t.Fatalf("round %d: %+v", round, o)
+		}
+	}
+}
+
+func next(x float32, direction int32) float32 {
+	bits := int32(math.Float32bits(x))
+	if x < 0 {
+		direction = -direction
+	}
+	return math.Float32frombits(uint32(bits + direction))
+}
