@@ -239,7 +239,8 @@ func anywhere(m *referee.Model, r *rand.Rand) mover {
 			var move referee.Move
 			switch n := uint32(r.IntN(40)); s.Phase {
 			case referee.NeedOperator:
-				if move = &referee.PickLogit{Token: core.Token(r.IntN(vocabulary))}; n < 5 {
+				move = &referee.PickLogit{Token: core.Token(r.IntN(vocabulary))}
+				if n < 5 {
 					move = &referee.PickOperator{}
 				}
 			case referee.NeedTile:
