@@ -26,6 +26,7 @@ type File struct {
 	byName map[string]int
 	source io.ReaderAt
 	mapped []byte // the whole file where it could be mapped
+	fd     *os.File
 	close  func() error
 }
 
@@ -57,6 +58,7 @@ func Open(path string) (*File, error) {
 		return nil, &core.Error{Code: core.CodeInvalid, Message: path + " cannot be used", Err: err,
 			Next: "check that the download is complete and that it is a GGUF file"}
 	}
+	f.fd = fd
 	f.close = func() error { return errors.Join(unmap(), fd.Close()) }
 	return f, nil
 }
@@ -146,6 +148,44 @@ func (f *File) Data(t *Tensor) ([]byte, error) {
 		return nil, fmt.Errorf("gguf: reading tensor %q: %w", t.Name, err)
 	}
 	return b, nil
+}
+
+// Rows returns the bytes of n rows of a tensor from first on, in buf if they
+// must be read. Unlike views from Data they leave no pages of a mapping behind
+// that would count as this process's memory.
+func (f *File) Rows(t *Tensor, first, n int, buf []byte) ([]byte, error) {
+	if !t.Type.Usable() {
+		return nil, unusable(t)
+	}
+	size := t.Type.RowSize(t.Cols())
+	return f.span(buf, t.Offset+uint64(first)*uint64(size), n*size)
+}
+
+// view is the file where its bytes are in memory anyway.
+func (f *File) view() []byte {
+	if f.fd != nil {
+		return nil
+	}
+	return f.mapped
+}
+
+// span returns n bytes of the file, read into buf unless they are in memory.
+func (f *File) span(buf []byte, offset uint64, n int) ([]byte, error) {
+	if b := f.view(); b != nil {
+		return b[offset : offset+uint64(n)], nil
+	}
+	if cap(buf) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	source := f.source
+	if f.fd != nil {
+		source = f.fd
+	}
+	if k, err := source.ReadAt(buf, int64(offset)); k < n {
+		return nil, err
+	}
+	return buf, nil
 }
 
 // FloatData returns a tensor of the file as float32, whatever its type.

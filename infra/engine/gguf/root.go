@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"sort"
 	"strings"
 	"sync"
@@ -38,9 +39,13 @@ func leafRows(t Type) int {
 }
 
 // Root computes the model root: the model's name on the network. It reads the
-// whole file once.
-func Root(f *File) (core.ModelID, error) {
-	leaves, err := Leaves(f)
+// whole file once, on all processors.
+func Root(f *File) (core.ModelID, error) { return RootProgress(f, nil) }
+
+// RootProgress is Root for a large file: progress is told the bytes hashed, from
+// several goroutines.
+func RootProgress(f *File, progress func(n int64)) (core.ModelID, error) {
+	leaves, err := hashLeaves(f, progress)
 	if err != nil {
 		return core.ModelID{}, err
 	}
@@ -48,7 +53,9 @@ func Root(f *File) (core.ModelID, error) {
 }
 
 // Leaves returns the leaf hashes under the model root, for proofs.
-func Leaves(f *File) ([]core.Hash, error) {
+func Leaves(f *File) ([]core.Hash, error) { return hashLeaves(f, nil) }
+
+func hashLeaves(f *File, progress func(n int64)) ([]core.Hash, error) {
 	tensors := canonicalOrder(f.Tensors)
 	var stripes []stripe
 	next := LeafWeights
@@ -67,7 +74,7 @@ func Leaves(f *File) ([]core.Hash, error) {
 	leaves[LeafTokenizer] = TokenizerHash(f.Metadata)
 	leaves[LeafMetadata] = tagged("koinon/metadata/1", appendMetadata(nil, descriptionPart(f.Metadata), 0))
 	leaves[LeafIndex] = tagged("koinon/tensors/1", encodeIndex(tensors))
-	return leaves, hashStripes(f, stripes, leaves)
+	return leaves, hashStripes(f, stripes, leaves, progress)
 }
 
 // stripe is a run of rows of one tensor, cut into leaves from left to right.
@@ -77,21 +84,25 @@ type stripe struct {
 	leaf      int // position of the leftmost leaf
 }
 
-func hashStripes(f *File, stripes []stripe, leaves []core.Hash) error {
+func hashStripes(f *File, stripes []stripe, leaves []core.Hash, progress func(n int64)) error {
 	var (
 		next   atomic.Int64
 		failed atomic.Pointer[error]
 		wait   sync.WaitGroup
 	)
-	for range 2 {
+	for range runtime.GOMAXPROCS(0) {
 		wait.Go(func() {
+			var buf stripeBuffer
 			for failed.Load() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= len(stripes) {
 					return
 				}
-				if err := stripes[i].hash(f, leaves); err != nil {
+				if err := stripes[i].hash(f, leaves, &buf); err != nil {
 					failed.CompareAndSwap(nil, &err)
+				}
+				if progress != nil {
+					progress(int64(stripes[i].rows * stripes[i].tensor.Type.RowSize(stripes[i].tensor.Cols())))
 				}
 			}
 		})
@@ -105,27 +116,28 @@ func hashStripes(f *File, stripes []stripe, leaves []core.Hash) error {
 
 const weightsTag = "koinon/weights/1"
 
-func (s stripe) hash(f *File, leaves []core.Hash) error {
+// stripeBuffer holds rows of a band of leaves.
+type stripeBuffer struct {
+	bytes []byte
+	rows  [][]byte
+}
+
+func (s stripe) hash(f *File, leaves []core.Hash, buf *stripeBuffer) error {
 	t := s.tensor
 	rowSize, leafSize := t.Type.RowSize(t.Cols()), t.Type.RowSize(leafCols)
-	// A band of leaves is read at a time: the memory is bounded also where the
-	// file is not mapped and a row is very long.
+	// A band of leaves is read at a time: the memory is bounded also where a row
+	// is very long.
 	band := max(1, (8<<20)/(s.rows*leafSize)) * leafSize
 	h := sha256.New()
-	rows := make([][]byte, s.rows)
 	for left := 0; left < rowSize; left += band {
 		width := min(band, rowSize-left)
-		for r := range rows {
-			var err error
-			rows[r], err = f.span(rows[r], t.Offset+uint64(s.row+r)*uint64(rowSize)+uint64(left), width)
-			if err != nil {
-				return fmt.Errorf("gguf: reading tensor %q: %w", t.Name, err)
-			}
+		if err := s.read(f, buf, left, width); err != nil {
+			return fmt.Errorf("gguf: reading tensor %q: %w", t.Name, err)
 		}
 		for at := 0; at < width; at += leafSize {
 			h.Reset()
 			h.Write([]byte(weightsTag))
-			for _, row := range rows {
+			for _, row := range buf.rows {
 				h.Write(row[at:min(at+leafSize, width)])
 			}
 			h.Sum(leaves[s.leaf+(left+at)/leafSize][:0])
@@ -134,19 +146,35 @@ func (s stripe) hash(f *File, leaves []core.Hash) error {
 	return nil
 }
 
-// span returns n bytes of the file, read into buf unless the file is mapped.
-func (f *File) span(buf []byte, offset uint64, n int) ([]byte, error) {
-	if f.mapped != nil {
-		return f.mapped[offset : offset+uint64(n)], nil
+// read sets the rows of buf to width bytes of the stripe's rows, from left on.
+func (s stripe) read(f *File, buf *stripeBuffer, left, width int) error {
+	rowSize := s.tensor.Type.RowSize(s.tensor.Cols())
+	first := s.tensor.Offset + uint64(s.row)*uint64(rowSize)
+	buf.rows = buf.rows[:0]
+	if width == rowSize {
+		all, err := f.span(buf.bytes, first, s.rows*rowSize)
+		if err != nil {
+			return err
+		}
+		for r := range s.rows {
+			buf.rows = append(buf.rows, all[r*rowSize:(r+1)*rowSize])
+		}
+		if f.view() == nil {
+			buf.bytes = all
+		}
+		return nil
 	}
-	if cap(buf) < n {
-		buf = make([]byte, n)
+	if need := s.rows * width; len(buf.bytes) < need {
+		buf.bytes = make([]byte, need)
 	}
-	buf = buf[:n]
-	if k, err := f.source.ReadAt(buf, int64(offset)); k < n {
-		return nil, err
+	for r := range s.rows {
+		row, err := f.span(buf.bytes[r*width:(r+1)*width], first+uint64(r)*uint64(rowSize)+uint64(left), width)
+		if err != nil {
+			return err
+		}
+		buf.rows = append(buf.rows, row)
 	}
-	return buf, nil
+	return nil
 }
 
 // canonicalOrder sorts tensors by name, whatever their order in the file.

@@ -125,9 +125,9 @@ func BenchmarkVector(b *testing.B) {
 	measure("softmax", func() { Softmax(x) })
 	measure("add", func() { AddInto(z, y) })
 	measure("finite", func() { Finite(y) })
-	rope := NewRoPE(nil, spec.RoPE{Style: spec.RoPENeoX, Dim: 64, Base: 1e6}, 64)
+	rope := NewRoPE(spec.RoPE{Style: spec.RoPENeoX, Dim: 64, Base: 1e6}, 64)
 	measure("rope", func() { rope.Rotate(y, 64, 63) })
-	norm := NewRoPE(nil, spec.RoPE{Dim: 64, Base: 1e6}, 64)
+	norm := NewRoPE(spec.RoPE{Dim: 64, Base: 1e6}, 64)
 	measure("rope/norm", func() { norm.Rotate(y, 64, 63) })
 	for _, tokens := range []int{1, 4} {
 		var a Activations

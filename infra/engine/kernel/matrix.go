@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
@@ -76,39 +75,48 @@ type Matrix struct {
 	floats []float32 // F32 [panel][column][8 rows]
 
 	scales []uint16 // quantised formats [panel][block][8 rows], f16
+	packed []byte   // all of them
 	memory memory
 }
 
 // NewMatrix packs rows*cols weights given in GGUF layout, row by row. It copies
 // data, and refuses weights that are not finite.
 func NewMatrix(f Format, rows, cols int, data []byte) (*Matrix, error) {
-	rowBytes, err := f.RowBytes(cols)
+	m, err := shaped(f, rows, cols)
 	if err != nil {
+		return nil, err
+	}
+	rowBytes, _ := f.RowBytes(cols)
+	if len(data)/rowBytes < rows || len(data) != rows*rowBytes {
+		return nil, fmt.Errorf("a %s matrix of %d x %d takes %d bytes, not %d", f, rows, cols, rows*rowBytes, len(data))
+	}
+	m.allocate()
+	return m, m.packRows(0, data)
+}
+
+// shaped is a matrix without weights.
+func shaped(f Format, rows, cols int) (*Matrix, error) {
+	if _, err := f.RowBytes(cols); err != nil {
 		return nil, err
 	}
 	if rows <= 0 || rows > 1<<28 || cols > 1<<24 {
 		return nil, fmt.Errorf("a matrix of %d x %d", rows, cols)
 	}
-	if len(data)/rowBytes < rows || len(data) != rows*rowBytes {
-		return nil, fmt.Errorf("a %s matrix of %d x %d takes %d bytes, not %d", f, rows, cols, rows*rowBytes, len(data))
-	}
 	m := &Matrix{Rows: rows, Cols: cols, Format: f, panels: (rows + panelRows - 1) / panelRows}
 	if f.Quantized() {
 		m.blocks = cols / spec.Block
-	}
-	m.allocate()
-	if m.memory.region != nil {
-		runtime.AddCleanup(m, unmap, m.memory.region)
-	}
-	for r := range rows {
-		if !m.packRow(r, data[r*rowBytes:(r+1)*rowBytes]) {
-			return nil, fmt.Errorf("row %d holds a weight that is not finite", r)
-		}
 	}
 	return m, nil
 }
 
 // Bytes is the memory the packed weights take.
 func (m *Matrix) Bytes() int {
-	return len(m.quants) + 2*len(m.halves) + 4*len(m.floats) + 2*len(m.scales)
+	padded := m.panels * panelRows
+	switch m.Format {
+	case F32:
+		return 4 * padded * m.Cols
+	case F16:
+		return 2 * padded * m.Cols
+	}
+	return m.panels*m.blocks*m.panelBlock() + 2*padded*m.blocks
 }

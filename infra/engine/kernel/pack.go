@@ -16,16 +16,16 @@ func (m *Matrix) panelBlock() int {
 	return panelRows * spec.Block
 }
 
-func (m *Matrix) allocate() {
+// bind makes region, of m.Bytes() bytes, the packed weights.
+func (m *Matrix) bind(region []byte) {
 	padded := m.panels * panelRows
 	switch m.Format {
 	case F32:
-		m.floats = carve[float32](m.memory.allocate(4*padded*m.Cols), padded*m.Cols)
+		m.floats = carve[float32](region, padded*m.Cols)
 	case F16:
-		m.halves = carve[uint16](m.memory.allocate(2*padded*m.Cols), padded*m.Cols)
+		m.halves = carve[uint16](region, padded*m.Cols)
 	default:
 		size := m.panels * m.blocks * m.panelBlock()
-		region := m.memory.allocate(size + 2*padded*m.blocks)
 		m.quants = carve[int8](region, size)
 		m.scales = carve[uint16](region[size:], padded*m.blocks)
 	}

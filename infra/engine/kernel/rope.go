@@ -1,36 +1,61 @@
 package kernel
 
-import "github.com/koinon-network/koinon/infra/engine/spec"
+import (
+	"sync/atomic"
 
-// RoPE is the rotary table of the first positions of a model's context. It is
-// immutable and safe for concurrent use.
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// RoPE is the rotary table of the first positions of a model's context. Its
+// rows are computed when they are first needed. It is safe for concurrent use.
 type RoPE struct {
-	style    spec.RoPEStyle
-	half     int
-	cos, sin []float32 // [position][half]
+	style       spec.RoPEStyle
+	frequencies []float64
+	gain        float64
+	positions   int
+	pages       []atomic.Pointer[ropePage]
 }
 
-// NewRoPE builds the table for positions 0 to n-1, on the pool.
-func NewRoPE(p *Pool, parameters spec.RoPE, n int) *RoPE {
-	frequencies, gain := parameters.Frequencies(), parameters.Gain()
-	half := len(frequencies)
-	r := &RoPE{style: parameters.Style, half: half, cos: make([]float32, n*half), sin: make([]float32, n*half)}
-	p.Run(n, 64, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			spec.RoPERowGain(r.cos[t*half:(t+1)*half], r.sin[t*half:(t+1)*half], frequencies, gain, t)
-		}
-	})
-	return r
+// ropePage has the rows of ropeRows positions.
+type ropePage struct{ cos, sin []float32 } // [position][half]
+
+const ropeRows = 64
+
+// NewRoPE is the table for positions 0 to n-1.
+func NewRoPE(parameters spec.RoPE, n int) *RoPE {
+	return &RoPE{style: parameters.Style, frequencies: parameters.Frequencies(), gain: parameters.Gain(),
+		positions: n, pages: make([]atomic.Pointer[ropePage], (n+ropeRows-1)/ropeRows)}
 }
 
 // Positions is the length of the table.
-func (r *RoPE) Positions() int { return len(r.cos) / max(1, r.half) }
+func (r *RoPE) Positions() int { return r.positions }
 
 // Rotate rotates consecutive heads of headDim elements each, in place, to a
 // position.
 func (r *RoPE) Rotate(x []float32, headDim, position int) {
-	cos, sin := r.cos[position*r.half:(position+1)*r.half], r.sin[position*r.half:(position+1)*r.half]
+	cos, sin := r.row(position)
 	for h := 0; h+headDim <= len(x); h += headDim {
 		rotate(x[h:h+headDim], cos, sin, r.style)
 	}
+}
+
+func (r *RoPE) row(position int) (cos, sin []float32) {
+	at := &r.pages[position/ropeRows]
+	page := at.Load()
+	if page == nil { // threads that come here at once compute the same
+		page = r.page(position / ropeRows * ropeRows)
+		at.Store(page)
+	}
+	half := len(r.frequencies)
+	first := position % ropeRows * half
+	return page.cos[first : first+half], page.sin[first : first+half]
+}
+
+func (r *RoPE) page(first int) *ropePage {
+	n, half := min(ropeRows, r.positions-first), len(r.frequencies)
+	page := &ropePage{cos: make([]float32, n*half), sin: make([]float32, n*half)}
+	for t := range n {
+		spec.RoPERowGain(page.cos[t*half:(t+1)*half], page.sin[t*half:(t+1)*half], r.frequencies, r.gain, first+t)
+	}
+	return page
 }

@@ -108,7 +108,7 @@ func TestRotateEqualsSpec(t *testing.T) {
 	for _, style := range []spec.RoPEStyle{spec.RoPENorm, spec.RoPENeoX} {
 		for _, c := range []struct{ head, dim int }{{64, 64}, {80, 80}, {128, 128}, {128, 64}, {20, 20}, {32, 16}, {2, 2}, {96, 48}} {
 			parameters := spec.RoPE{Style: style, Dim: c.dim, Base: 10000}
-			rope := NewRoPE(nil, parameters, 40)
+			rope := NewRoPE(parameters, 40)
 			if rope.Positions() != 40 {
 				t.Fatalf("a table of %d positions, want 40", rope.Positions())
 			}

@@ -68,7 +68,8 @@ func (w *workspace) resize(c *config) {
 // forward runs the rows of the workspace through the model: it writes keys,
 // values and boundary digests to the sequences' blocks and draws where asked.
 // Rows of one sequence are consecutive positions that continue what is
-// processed. When it fails, because ctx ended, no sequence has advanced.
+// processed. When it fails, because ctx ended or weights could
+// not be read, no sequence has advanced.
 func (m *Model) forward(ctx context.Context) error {
 	w, c := &m.work, m.config
 	w.resize(c)
@@ -82,6 +83,9 @@ func (m *Model) forward(ctx context.Context) error {
 	})
 	for l := range m.weights.layers {
 		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := m.storage.ready(l); err != nil {
 			return err
 		}
 		m.attention(l)
@@ -240,6 +244,9 @@ func (m *Model) draw(ctx context.Context) error {
 	}
 	for first := 0; first < len(w.chosen); first += logitRows {
 		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := m.storage.ready(len(m.weights.layers)); err != nil {
 			return err
 		}
 		m.drawSome(w.chosen[first:min(first+logitRows, len(w.chosen))])

@@ -3,9 +3,7 @@ package model
 import (
 	"fmt"
 	"math/bits"
-	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
@@ -63,35 +61,34 @@ func (e *embedding) row(dst []float32, t core.Token) {
 	}
 }
 
-// loader takes tensors by name, checks their shapes and packs them in parallel.
-// After the first failure it does nothing.
+// loader takes tensors by name, checks their shapes and finds their packed
+// matrices. After the first failure it does nothing.
 type loader struct {
-	file *gguf.File
-	used map[string]bool
-
-	tasks sync.WaitGroup
-	slots chan struct{}
-	mu    sync.Mutex
-	err   error
+	file    *gguf.File
+	storage *storage
+	used    map[string]bool
+	err     error
 }
 
 // load reads all weights. Every tensor of the file must have a place in the
 // architecture: one left over would mean a model that computes something else.
-func load(f *gguf.File, c *config, vocabulary, threads int) (*weights, error) {
-	l := &loader{file: f, used: map[string]bool{}, slots: make(chan struct{}, max(1, min(threads, runtime.NumCPU())))}
+func load(s *storage, c *config, vocabulary int) (*weights, error) {
+	f := s.file
+	l := &loader{file: f, storage: s, used: map[string]bool{}}
 	w := &weights{layers: make([]layer, c.layers)}
 	w.embedding = l.embedding("token_embd.weight", vocabulary, c.width)
 	l.vector(&w.finalNorm, "output_norm.weight", c.width)
+	s.stage = c.layers
 	if _, ok := f.Tensor("output.weight"); ok {
 		l.matrix(&w.head, "output.weight", vocabulary, c.width)
 	} else {
 		l.matrix(&w.head, "token_embd.weight", vocabulary, c.width)
 	}
 	for i := range w.layers {
+		s.stage = i
 		l.layer(&w.layers[i], fmt.Sprintf("blk.%d.", i), c)
 	}
 	l.factors(c)
-	l.tasks.Wait()
 	for i := range f.Tensors {
 		t := &f.Tensors[i]
 		w.parameters += uint64(t.Elements())
@@ -173,23 +170,15 @@ func (l *loader) experts(w *layer, prefix string, c *config) {
 }
 
 func (l *loader) fail(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.err == nil {
 		l.err = err
 	}
 }
 
-func (l *loader) failed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.err != nil
-}
-
 // take returns the bytes of a tensor with these dimensions, fastest-varying
 // first; dimensions of 1 at the end do not matter.
 func (l *loader) take(name string, dims ...int) (*gguf.Tensor, []byte) {
-	if l.failed() {
+	if l.err != nil {
 		return nil, nil
 	}
 	t, ok := l.file.Tensor(name)
@@ -255,31 +244,22 @@ type part struct {
 	rows int
 }
 
-// parts cuts a tensor into matrices, which are packed in parallel.
+// parts cuts a tensor into matrices.
 func (l *loader) parts(name string, dims []int, parts ...part) {
-	t, data := l.take(name, dims...)
+	t, _ := l.take(name, dims...)
 	if t == nil {
 		return
 	}
-	rowSize := len(data) / t.Rows()
+	first := 0
 	for _, p := range parts {
-		size := p.rows * rowSize
-		l.pack(p.dst, t, p.rows, data[:size:size])
-		data = data[size:]
-	}
-}
-
-func (l *loader) pack(dst **kernel.Matrix, t *gguf.Tensor, rows int, data []byte) {
-	l.slots <- struct{}{}
-	l.tasks.Go(func() {
-		defer func() { <-l.slots }()
-		m, err := kernel.NewMatrix(formats[t.Type], rows, t.Cols(), data)
+		m, err := l.storage.matrix(t, first, p.rows)
 		if err != nil {
-			l.fail(fmt.Errorf("the tensor %q: %w", t.Name, err))
+			l.fail(fmt.Errorf("the tensor %q: %w", name, err))
 			return
 		}
-		*dst = m
-	})
+		*p.dst = m
+		first += p.rows
+	}
 }
 
 // blockBytes is the memory of one block of the KV cache: keys, values and

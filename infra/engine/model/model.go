@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -18,6 +19,7 @@ const (
 	DefaultKVBudget    = 1 << 30
 	DefaultMaxBatch    = 32
 	DefaultPrefillRows = 128
+	DefaultKeepFrom    = 64 << 20
 )
 
 // Options say what an engine may use. The zero value is good.
@@ -35,6 +37,14 @@ type Options struct {
 	// PrefillRows is how many prompt tokens a pass takes at most, beside the
 	// tokens of answers in progress; half as many when there are any.
 	PrefillRows int
+	// Keep is a folder in which the packed weights of large files are kept, so
+	// that they open at once the next time; "" keeps nothing. See package packed.
+	Keep string
+	// KeepFrom is the size of the smallest file that is kept, in bytes: small ones
+	// are packed in no time. 0 stands for DefaultKeepFrom.
+	KeepFrom int64
+	// Progress, if set, is told how far a long Open has come, in bytes.
+	Progress func(what string, done, total int64)
 }
 
 // Model is an open model; it implements [core.Engine].
@@ -45,6 +55,7 @@ type Model struct {
 	template  string
 	tokenizer *token.Tokenizer
 	weights   *weights
+	storage   *storage
 	file      *gguf.File
 
 	pool  *kernel.Pool
@@ -69,14 +80,16 @@ type Model struct {
 var _ core.Engine = (*Model)(nil)
 
 // Open maps a GGUF file, packs its weights and computes its root, which reads
-// the whole file once. The model needs the file until Close.
+// the whole file; or, where that was kept by an earlier Open, returns at once and
+// reads the packed weights in the background, those first that a pass needs. The
+// model needs the file until Close.
 func Open(path string, o Options) (*Model, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	name := strings.TrimSuffix(filepath.Base(path), ".gguf")
-	return open(f, name, o)
+	return open(f, path, name, o)
 }
 
 // OpenBytes is Open for a file in memory, such as an embedded one. The model
@@ -86,11 +99,11 @@ func OpenBytes(b []byte, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(f, "model", o)
+	return open(f, "", "model", o)
 }
 
-func open(f *gguf.File, name string, o Options) (*Model, error) {
-	m, err := build(f, name, o)
+func open(f *gguf.File, path, name string, o Options) (*Model, error) {
+	m, err := build(f, path, name, o)
 	if err != nil {
 		f.Close()
 		if core.CodeOf(err) != core.CodeInternal {
@@ -102,7 +115,7 @@ func open(f *gguf.File, name string, o Options) (*Model, error) {
 	return m, nil
 }
 
-func build(f *gguf.File, name string, o Options) (*Model, error) {
+func build(f *gguf.File, path, name string, o Options) (_ *Model, err error) {
 	if err := kernel.CheckInstructionSet(); err != nil {
 		return nil, &core.Error{Code: core.CodeInvalid, Message: "the engine was asked for instructions that are not here", Err: err,
 			Next: "unset " + kernel.InstructionVariable + ", or give it one of the named values"}
@@ -113,6 +126,7 @@ func build(f *gguf.File, name string, o Options) (*Model, error) {
 	}
 	m := &Model{config: c, file: f, maxBatch: positive(o.MaxBatch, DefaultMaxBatch),
 		prefillRows: positive(o.PrefillRows, DefaultPrefillRows)}
+	o.KeepFrom = positive(o.KeepFrom, DefaultKeepFrom)
 	if m.tokenizer, err = token.New(f.Metadata); err != nil {
 		return nil, err
 	}
@@ -123,14 +137,27 @@ func build(f *gguf.File, name string, o Options) (*Model, error) {
 	if err := m.fitContext(o); err != nil {
 		return nil, err
 	}
-	threads := positive(o.Threads, runtime.GOMAXPROCS(0))
-	if m.weights, err = load(f, c, m.tokenizer.Size(), threads); err != nil {
-		return nil, err
+	m.pool = kernel.NewPool(positive(o.Threads, runtime.GOMAXPROCS(0)))
+	m.storage = openStorage(f, m.pool, path, o)
+	defer func() {
+		if err != nil {
+			m.pool.Close()
+			m.storage.close()
+		}
+	}()
+	m.weights, err = load(m.storage, c, m.tokenizer.Size())
+	if errors.Is(err, errForeign) {
+		m.storage.forget()
+		m.weights, err = load(m.storage, c, m.tokenizer.Size())
 	}
-	id, err := gguf.Root(f)
 	if err != nil {
 		return nil, err
 	}
+	id, err := m.storage.root()
+	if err != nil {
+		return nil, err
+	}
+	m.storage.keep(id)
 	if s, err := f.Text("general.name"); err == nil && s != "" {
 		name = s
 	}
@@ -141,14 +168,31 @@ func build(f *gguf.File, name string, o Options) (*Model, error) {
 	m.info = core.ModelInfo{ID: id, Name: name, Architecture: c.architecture, Parameters: m.weights.parameters,
 		ContextLength: m.context, Vocabulary: m.tokenizer.Size(), Layers: c.layers, Width: c.width,
 		Semantics: core.SemanticsV1, Pooling: pooling}
-	m.pool = kernel.NewPool(threads)
 	for _, parameters := range c.ropes {
-		m.ropes = append(m.ropes, kernel.NewRoPE(m.pool, parameters, m.context))
+		m.ropes = append(m.ropes, kernel.NewRoPE(parameters, m.context))
+	}
+	if m.storage.left > 0 {
+		go m.readAhead(m.storage.left)
 	}
 	return m, nil
 }
 
-func positive(n, fallback int) int {
+// readAhead brings the weights into memory, a stage at a time, between passes.
+func (m *Model) readAhead(stages int) {
+	for stage := range stages {
+		m.pass.Lock()
+		closed := m.closed
+		if !closed {
+			closed = m.storage.ready(stage) != nil // the next pass will say why
+		}
+		m.pass.Unlock()
+		if closed {
+			return
+		}
+	}
+}
+
+func positive[T int | int64](n, fallback T) T {
 	if n > 0 {
 		return n
 	}
@@ -204,6 +248,7 @@ func (m *Model) Close() error {
 	}
 	m.closed = true
 	m.pool.Close()
+	m.storage.close()
 	m.weights, m.ropes, m.work = nil, nil, workspace{}
 	m.cache.close()
 	return m.file.Close()
