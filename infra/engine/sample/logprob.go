@@ -33,7 +33,7 @@ func (d *Drawer) measure(logits []float32, top float32, n int) {
 		}
 		kernel.Exp(e)
 		for _, v := range e {
-			sum += uint64(v * (1 << sumBits))
+			sum += uint64(float32(v * (1 << sumBits)))
 		}
 	}
 	m.logSum = (int64(log2(sum, 30)) - sumBits<<30) * ln2Q27 >> 33
