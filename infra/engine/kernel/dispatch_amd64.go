@@ -11,7 +11,7 @@ var accelerated bool
 
 func init() { useInstructions(instructions) }
 
-func useInstructions(set string) { accelerated = set != portable }
+func useInstructions(set string) { accelerated = set != Portable }
 
 func processorSets() []string {
 	if cpu.X86.HasAVX2 && hasF16C() {

@@ -12,7 +12,7 @@ var accelerated, dotProduct bool
 
 func init() { useInstructions(instructions) }
 
-func useInstructions(set string) { accelerated, dotProduct = set != portable, set == neonDot }
+func useInstructions(set string) { accelerated, dotProduct = set != Portable, set == neonDot }
 
 // neonDot is NEON with SDOT; NEON itself is part of the architecture.
 const neonDot = "neon-dotprod"

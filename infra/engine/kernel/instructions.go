@@ -12,13 +12,13 @@ import (
 // means the first of them. Results are the same in every bit.
 const InstructionVariable = "KOINON_INSTRUCTION_SET"
 
-// portable names the forms in plain Go.
-const portable = "portable"
+// Portable names the forms in plain Go.
+const Portable = "portable"
 
 // InstructionSets are those that this processor and this build have, the one
 // that is used by itself first, "portable" last. The others are "avx2" (with
 // F16C) on amd64, and "neon-dotprod" and "neon" on arm64.
-func InstructionSets() []string { return append(processorSets(), portable) }
+func InstructionSets() []string { return append(processorSets(), Portable) }
 
 // InstructionSet is the one in use.
 func InstructionSet() string { return instructions }
@@ -37,5 +37,5 @@ func chooseInstructions(asked string) (string, error) {
 	case slices.Contains(sets, asked):
 		return asked, nil
 	}
-	return portable, fmt.Errorf("%s=%q: this processor and build have %s", InstructionVariable, asked, strings.Join(sets, ", "))
+	return Portable, fmt.Errorf("%s=%q: this processor and build have %s", InstructionVariable, asked, strings.Join(sets, ", "))
 }

@@ -30,7 +30,7 @@ func TestEveryInstructionSet(t *testing.T) {
 
 func TestInstructionSetByName(t *testing.T) {
 	sets := InstructionSets()
-	if sets[len(sets)-1] != portable {
+	if sets[len(sets)-1] != Portable {
 		t.Errorf("the sets are %q: portable is not the last", sets)
 	}
 	if runtime.GOARCH == "arm64" && !slices.Contains(sets, "neon") {
@@ -45,7 +45,7 @@ func TestInstructionSetByName(t *testing.T) {
 		t.Errorf("asked for nothing, got %s, %v", got, err)
 	}
 	got, err := chooseInstructions("mmx")
-	if got != portable || err == nil || !strings.Contains(err.Error(), InstructionVariable) || !strings.Contains(err.Error(), portable) {
+	if got != Portable || err == nil || !strings.Contains(err.Error(), InstructionVariable) || !strings.Contains(err.Error(), Portable) {
 		t.Errorf("asked for mmx, got %s, %v", got, err)
 	}
 }

@@ -1,11 +1,15 @@
 package gemm
 
-import "golang.org/x/sys/cpu"
+import (
+	"golang.org/x/sys/cpu"
 
-var useAVX = cpu.X86.HasAVX
+	"github.com/koinon-network/koinon/infra/engine/kernel"
+)
+
+var accelerated = cpu.X86.HasAVX && kernel.InstructionSet() != kernel.Portable
 
 func tile(a []float32, row, step int, b []float32, k int, c []float32, cRow int) {
-	if !useAVX {
+	if !accelerated {
 		tilePortable(a, row, step, b, k, c, cRow)
 		return
 	}

@@ -46,11 +46,11 @@ func operand(r *rand.Rand, rows, cols int, transposed bool) Operand {
 }
 
 func TestMulIsTheOrderedSum(t *testing.T) {
-	if useAVX {
-		defer func() { useAVX = true }()
+	if accelerated {
+		defer func() { accelerated = true }()
 	}
 	modes := []bool{false}
-	if useAVX {
+	if accelerated {
 		modes = append(modes, true)
 	}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -65,7 +65,7 @@ func TestMulIsTheOrderedSum(t *testing.T) {
 		want := append([]float32(nil), c...)
 		accumulate := round&4 != 0
 		naive(want, stride, a, b, m, n, k, accumulate)
-		for _, useAVX = range modes {
+		for _, accelerated = range modes {
 			for workers := range 3 {
 				got := append([]float32(nil), c...)
 				if workers == 0 {
@@ -75,7 +75,7 @@ func TestMulIsTheOrderedSum(t *testing.T) {
 				}
 				for i := range want {
 					if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
-						t.Fatalf("%dx%dx%d avx=%v workers=%d: element %d is %x, want %x", m, n, k, useAVX, workers, i, got[i], want[i])
+						t.Fatalf("%dx%dx%d accelerated=%v workers=%d: element %d is %x, want %x", m, n, k, accelerated, workers, i, got[i], want[i])
 					}
 				}
 			}
