@@ -321,6 +321,56 @@ func vectorCases() []vectorCase {
 			}
 			return out
 		}, nil},
+		{"add", "x = 101 numbers, y = 101 numbers; x + y", 70, func(s *stream) []byte {
+			x := s.numbers(101)
+			Add(x, s.numbers(101))
+			return floatBytes(x...)
+		}, nil},
+		{"sum", "x = 101 numbers; the lane sum", 71, func(s *stream) []byte {
+			var lanes Lanes
+			lanes.Add(s.numbers(101))
+			return floatBytes(lanes.Total())
+		}, nil},
+		{"sigmoid", "x = 4*number for 4096 numbers; Sigmoid(x)", 72, each(Sigmoid, 4096, func(s *stream, _ int) float32 { return 4 * s.number() }),
+			unary(Sigmoid, 0, 1, -1, 100, -100)},
+		{"mix-expert", "acc = 101 numbers, answer = 101 numbers, weight = a number; acc with the weighted answer added", 73, func(s *stream) []byte {
+			acc, answer := s.numbers(101), s.numbers(101)
+			MixExpert(acc, answer, s.number())
+			return floatBytes(acc...)
+		}, nil},
+		{"pool", "5 rows of 101 numbers; their mean, then that scaled to unit length", 74, func(s *stream) []byte {
+			acc := make([]float32, 101)
+			for range 5 {
+				PoolStep(acc, s.numbers(101))
+			}
+			PoolMean(acc, 5)
+			out := floatBytes(acc...)
+			if !Unit(acc) {
+				panic("not finite")
+			}
+			return append(out, floatBytes(acc...)...)
+		}, nil},
+		{"quantize-edges", "blocks whose elements all have the bits 0d7fffff, 0d800000 (the threshold), 00000001, 7f7fffff; then one of i+0.5, i = 0..31, the first being 127; per block the 32 quants as bytes, then the scale", 0, func(*stream) []byte {
+			var x [5][Block]float32
+			for i := range Block {
+				for b, bits := range []uint32{0x0d7fffff, 0x0d800000, 1, 0x7f7fffff} {
+					x[b][i] = math.Float32frombits(bits)
+				}
+				x[4][i] = float32(i) + 0.5
+			}
+			x[4][0] = 127
+			q := make([]int8, Block)
+			var out []byte
+			for _, block := range x {
+				scale := Quantize(q, block[:])
+				for _, v := range q {
+					out = append(out, byte(v))
+				}
+				out = append(out, floatBytes(scale)...)
+			}
+			return out
+		}, nil},
+		{"embedding-f32", "101 numbers; the row", 75, func(s *stream) []byte { return decoded(floatBytes(s.numbers(101)...), 101, DecodeF32) }, nil},
 		{"embedding-f16", "101 halves; the row", 14, func(s *stream) []byte { return decoded(halves(101)(s), 101, DecodeF16) }, nil},
 	}
 }
