@@ -15,12 +15,31 @@ import (
 type Builder struct {
 	Metadata
 	tensors []Tensor
-	data    [][]byte
+	data    []func(w io.Writer) error
 }
 
 // Add appends a tensor from its encoded bytes, which the builder keeps without
 // copying. Dims are fastest-varying first.
 func (b *Builder) Add(name string, t Type, dims []int, data []byte) error {
+	err := b.AddFrom(name, t, dims, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	last := len(b.tensors) - 1
+	if size := b.tensors[last].Size; size != uint64(len(data)) {
+		b.tensors, b.data = b.tensors[:last], b.data[:last]
+		return fmt.Errorf("gguf: tensor %q needs %d bytes, got %d", name, size, len(data))
+	}
+	return nil
+}
+
+// AddFrom appends a tensor whose encoded bytes are made when the file is
+// written, so that a model need not fit into memory. It must write exactly the
+// tensor's size.
+func (b *Builder) AddFrom(name string, t Type, dims []int, write func(w io.Writer) error) error {
 	if name == "" || len(name) > maxName || len(dims) == 0 || len(dims) > maxDims {
 		return fmt.Errorf("gguf: tensor %q has an impossible name or shape", name)
 	}
@@ -35,10 +54,7 @@ func (b *Builder) Add(name string, t Type, dims []int, data []byte) error {
 	if tensor.Size, err = dataSize(t, tensor.Dims); err != nil {
 		return fmt.Errorf("gguf: tensor %q: %w", name, err)
 	}
-	if tensor.Size != uint64(len(data)) {
-		return fmt.Errorf("gguf: tensor %q needs %d bytes, got %d", name, tensor.Size, len(data))
-	}
-	b.tensors, b.data = append(b.tensors, tensor), append(b.data, data)
+	b.tensors, b.data = append(b.tensors, tensor), append(b.data, write)
 	return nil
 }
 
@@ -72,25 +88,36 @@ func (b *Builder) WriteTo(w io.Writer) (int64, error) {
 		head = binary.LittleEndian.AppendUint64(head, offset)
 		offset = padded(offset+t.Size, align)
 	}
-	written := int64(0)
-	emit := func(p []byte) error {
-		n, err := w.Write(p)
-		written += int64(n)
-		return err
-	}
-	if err := emit(head); err != nil {
-		return written, err
+	out := &counter{w: w}
+	if _, err := out.Write(head); err != nil {
+		return out.n, err
 	}
 	zeros := make([]byte, align)
-	for _, d := range b.data {
-		if err := emit(zeros[:padded(uint64(written), align)-uint64(written)]); err != nil {
-			return written, err
+	for i, write := range b.data {
+		if _, err := out.Write(zeros[:padded(uint64(out.n), align)-uint64(out.n)]); err != nil {
+			return out.n, err
 		}
-		if err := emit(d); err != nil {
-			return written, err
+		begin, t := out.n, &b.tensors[i]
+		if err := write(out); err != nil {
+			return out.n, fmt.Errorf("tensor %q: %w", t.Name, err)
+		}
+		if got := uint64(out.n - begin); got != t.Size {
+			return out.n, fmt.Errorf("gguf: tensor %q has %d bytes, not %d", t.Name, got, t.Size)
 		}
 	}
-	return written, nil
+	return out.n, nil
+}
+
+// counter counts what goes through.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // Create writes the file to path by way of a temporary file beside it, so that

@@ -11,8 +11,8 @@ import (
 	"github.com/koinon-network/koinon/core"
 )
 
-// File is an open GGUF file. Its methods are safe for concurrent use until
-// Close.
+// File is an open GGUF file, or several that hold the parts of one model. Its
+// methods are safe for concurrent use until Close.
 type File struct {
 	// Metadata holds the header's keys; it stays valid after Close.
 	Metadata
@@ -20,10 +20,17 @@ type File struct {
 	Version uint32
 	// Tensors is the index in the file's order. Do not change it.
 	Tensors []Tensor
-	// Size is the length of the file in bytes.
+	// Size is the length of the file, of all parts together, in bytes.
 	Size int64
+	// Parts is the number of files.
+	Parts int
 
 	byName map[string]int
+	parts  []part
+}
+
+// part is one file's content.
+type part struct {
 	source io.ReaderAt
 	mapped []byte // the whole file where it could be mapped
 	fd     *os.File
@@ -31,8 +38,21 @@ type File struct {
 }
 
 // Open maps the file at path, or reads it on demand where mapping is not
-// possible, and parses its header.
+// possible, and parses its header. A path that ends in -00001-of-0000N.gguf
+// opens all N files of a model in parts as one.
 func Open(path string) (*File, error) {
+	f, err := openOne(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.join(path); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func openOne(path string) (*File, error) {
 	fd, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -50,7 +70,7 @@ func Open(path string) (*File, error) {
 			err = errors.Join(err, unmap())
 		}
 	} else {
-		f, err = New(fd, stat.Size())
+		f, err = read(fd, stat.Size())
 		unmap = func() error { return nil }
 	}
 	if err != nil {
@@ -58,13 +78,15 @@ func Open(path string) (*File, error) {
 		return nil, &core.Error{Code: core.CodeInvalid, Message: path + " cannot be used", Err: err,
 			Next: "check that the download is complete and that it is a GGUF file"}
 	}
-	f.fd = fd
-	f.close = func() error { return errors.Join(unmap(), fd.Close()) }
+	p := &f.parts[0]
+	p.fd, p.close = fd, func() error { return errors.Join(unmap(), fd.Close()) }
 	return f, nil
 }
 
 // New parses a file of size bytes that is read through r.
-func New(r io.ReaderAt, size int64) (*File, error) {
+func New(r io.ReaderAt, size int64) (*File, error) { return whole(read(r, size)) }
+
+func read(r io.ReaderAt, size int64) (*File, error) {
 	if size < 0 {
 		return nil, errors.New("gguf: negative size")
 	}
@@ -85,20 +107,22 @@ func New(r io.ReaderAt, size int64) (*File, error) {
 }
 
 // Parse opens a file that is in memory. The file keeps b.
-func Parse(b []byte) (*File, error) {
+func Parse(b []byte) (*File, error) { return whole(parseAll(b)) }
+
+func parseAll(b []byte) (*File, error) {
 	h, err := parse(b[:min(len(b), maxHeader)], uint64(len(b)))
 	if err != nil {
 		return nil, err
 	}
 	f := newFile(h, bytes.NewReader(b), int64(len(b)))
-	f.mapped = b
+	f.parts[0].mapped = b
 	return f, nil
 }
 
 // parseMapped is Parse for memory that Close takes away: the metadata move to
 // memory of their own.
 func parseMapped(b []byte) (*File, error) {
-	f, err := Parse(b)
+	f, err := parseAll(b)
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +134,8 @@ func parseMapped(b []byte) (*File, error) {
 }
 
 func newFile(h *header, r io.ReaderAt, size int64) *File {
-	f := &File{Metadata: h.meta, Version: h.version, Tensors: h.tensors, Size: size, source: r,
-		byName: make(map[string]int, len(h.tensors)), close: func() error { return nil }}
+	f := &File{Metadata: h.meta, Version: h.version, Tensors: h.tensors, Size: size, Parts: 1,
+		byName: make(map[string]int, len(h.tensors)), parts: []part{{source: r, close: func() error { return nil }}}}
 	for i, t := range h.tensors {
 		f.byName[t.Name] = i
 	}
@@ -120,8 +144,12 @@ func newFile(h *header, r io.ReaderAt, size int64) *File {
 
 // Close releases the file. Slices from Data must not be used afterwards.
 func (f *File) Close() error {
-	f.mapped = nil
-	return f.close()
+	var failed error
+	for i := range f.parts {
+		f.parts[i].mapped = nil
+		failed = errors.Join(failed, f.parts[i].close())
+	}
+	return failed
 }
 
 // Tensor returns the index entry of a name.
@@ -140,14 +168,11 @@ func (f *File) Data(t *Tensor) ([]byte, error) {
 	if !t.Type.Usable() {
 		return nil, unusable(t)
 	}
-	if f.mapped != nil {
-		return f.mapped[t.Offset : t.Offset+t.Size : t.Offset+t.Size], nil
+	p := &f.parts[t.part]
+	if p.mapped != nil {
+		return p.mapped[t.Offset : t.Offset+t.Size : t.Offset+t.Size], nil
 	}
-	b := make([]byte, t.Size)
-	if n, err := f.source.ReadAt(b, int64(t.Offset)); n < len(b) {
-		return nil, fmt.Errorf("gguf: reading tensor %q: %w", t.Name, err)
-	}
-	return b, nil
+	return f.span(nil, t, 0, int(t.Size))
 }
 
 // Rows returns the bytes of n rows of a tensor from first on, in buf if they
@@ -158,32 +183,34 @@ func (f *File) Rows(t *Tensor, first, n int, buf []byte) ([]byte, error) {
 		return nil, unusable(t)
 	}
 	size := t.Type.RowSize(t.Cols())
-	return f.span(buf, t.Offset+uint64(first)*uint64(size), n*size)
+	return f.span(buf, t, uint64(first)*uint64(size), n*size)
 }
 
 // view is the file where its bytes are in memory anyway.
-func (f *File) view() []byte {
-	if f.fd != nil {
+func (p *part) view() []byte {
+	if p.fd != nil {
 		return nil
 	}
-	return f.mapped
+	return p.mapped
 }
 
-// span returns n bytes of the file, read into buf unless they are in memory.
-func (f *File) span(buf []byte, offset uint64, n int) ([]byte, error) {
-	if b := f.view(); b != nil {
-		return b[offset : offset+uint64(n)], nil
+// span returns n bytes of a tensor from an offset in it, read into buf unless
+// they are in memory.
+func (f *File) span(buf []byte, t *Tensor, offset uint64, n int) ([]byte, error) {
+	p, at := &f.parts[t.part], t.Offset+offset
+	if b := p.view(); b != nil {
+		return b[at : at+uint64(n) : at+uint64(n)], nil
 	}
 	if cap(buf) < n {
 		buf = make([]byte, n)
 	}
 	buf = buf[:n]
-	source := f.source
-	if f.fd != nil {
-		source = f.fd
+	source := p.source
+	if p.fd != nil {
+		source = p.fd
 	}
-	if k, err := source.ReadAt(buf, int64(offset)); k < n {
-		return nil, err
+	if k, err := source.ReadAt(buf, int64(at)); k < n {
+		return nil, fmt.Errorf("gguf: reading tensor %q: %w", t.Name, err)
 	}
 	return buf, nil
 }

@@ -1,6 +1,7 @@
 package gguf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -59,6 +60,10 @@ func (v Value) describe() string {
 		return fmt.Sprintf("array of %d %v", v.Len, v.Elem)
 	}
 	return v.Type.String()
+}
+
+func (v Value) equal(o Value) bool {
+	return v.Type == o.Type && v.Elem == o.Elem && v.Len == o.Len && bytes.Equal(v.raw, o.raw)
 }
 
 // Metadata is a set of keys and typed values. The zero value is empty.

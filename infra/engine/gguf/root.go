@@ -3,7 +3,6 @@ package gguf
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"runtime"
 	"sort"
 	"strings"
@@ -132,7 +131,7 @@ func (s stripe) hash(f *File, leaves []core.Hash, buf *stripeBuffer) error {
 	for left := 0; left < rowSize; left += band {
 		width := min(band, rowSize-left)
 		if err := s.read(f, buf, left, width); err != nil {
-			return fmt.Errorf("gguf: reading tensor %q: %w", t.Name, err)
+			return err
 		}
 		for at := 0; at < width; at += leafSize {
 			h.Reset()
@@ -149,17 +148,17 @@ func (s stripe) hash(f *File, leaves []core.Hash, buf *stripeBuffer) error {
 // read sets the rows of buf to width bytes of the stripe's rows, from left on.
 func (s stripe) read(f *File, buf *stripeBuffer, left, width int) error {
 	rowSize := s.tensor.Type.RowSize(s.tensor.Cols())
-	first := s.tensor.Offset + uint64(s.row)*uint64(rowSize)
+	first := uint64(s.row) * uint64(rowSize)
 	buf.rows = buf.rows[:0]
 	if width == rowSize {
-		all, err := f.span(buf.bytes, first, s.rows*rowSize)
+		all, err := f.span(buf.bytes, s.tensor, first, s.rows*rowSize)
 		if err != nil {
 			return err
 		}
 		for r := range s.rows {
 			buf.rows = append(buf.rows, all[r*rowSize:(r+1)*rowSize])
 		}
-		if f.view() == nil {
+		if f.parts[s.tensor.part].view() == nil {
 			buf.bytes = all
 		}
 		return nil
@@ -168,7 +167,7 @@ func (s stripe) read(f *File, buf *stripeBuffer, left, width int) error {
 		buf.bytes = make([]byte, need)
 	}
 	for r := range s.rows {
-		row, err := f.span(buf.bytes[r*width:(r+1)*width], first+uint64(r)*uint64(rowSize)+uint64(left), width)
+		row, err := f.span(buf.bytes[r*width:(r+1)*width], s.tensor, first+uint64(r)*uint64(rowSize)+uint64(left), width)
 		if err != nil {
 			return err
 		}
@@ -218,12 +217,14 @@ func inTokenizerPart(key string) bool {
 // the model recommends.
 func TokenizerPart(m Metadata) Metadata { return m.filter(inTokenizerPart) }
 
-// descriptionPart returns everything else that names the model. The alignment
-// is layout, not content.
+// descriptionPart returns everything else that names the model.
 func descriptionPart(m Metadata) Metadata {
-	return m.filter(func(key string) bool {
-		return !inTokenizerPart(key) && key != "general.alignment"
-	})
+	return m.filter(func(key string) bool { return !inTokenizerPart(key) && !isLayout(key) })
+}
+
+// isLayout tells the keys that say how files hold a model, not what it is.
+func isLayout(key string) bool {
+	return key == "general.alignment" || key == splitNumber || key == splitCount || key == splitTensors
 }
 
 func (m Metadata) filter(keep func(key string) bool) Metadata {

@@ -73,6 +73,8 @@ type Tensor struct {
 	Dims []uint64
 	// Offset is counted from the start of the file, Size is in bytes.
 	Offset, Size uint64
+
+	part int // the file of a model in several that holds it
 }
 
 // Cols is the length of a row.

@@ -3,9 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 
 	"github.com/koinon-network/koinon/core"
@@ -88,8 +86,7 @@ func Open(path string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := strings.TrimSuffix(filepath.Base(path), ".gguf")
-	return open(f, path, name, o)
+	return open(f, path, gguf.ModelName(path), o)
 }
 
 // OpenBytes is Open for a file in memory, such as an embedded one. The model

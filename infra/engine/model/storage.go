@@ -39,7 +39,8 @@ type place struct {
 // openStorage looks for what was kept of the file at path, "" for a file in memory.
 func openStorage(f *gguf.File, pool *kernel.Pool, path string, o Options) *storage {
 	s := &storage{file: f, pool: pool, progress: &progress{tell: o.Progress, total: f.Size}}
-	if o.Keep == "" || path == "" || f.Size < o.KeepFrom {
+	// What is kept is tied to one file's state: not for a model in several.
+	if o.Keep == "" || path == "" || f.Size < o.KeepFrom || f.Parts > 1 {
 		return s
 	}
 	source, err := packed.Identify(path)
