@@ -229,5 +229,5 @@ func (f *File) FloatData(t *Tensor) ([]float32, error) {
 func unusable(t *Tensor) error {
 	return &core.Error{Code: core.CodeInvalid,
 		Message: fmt.Sprintf("tensor %q is stored as %v, which the engine does not compute with", t.Name, t.Type),
-		Next:    "use a file quantised to Q8_0 or Q4_0, or one in F16 or F32"}
+		Next:    "use a file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K"}
 }

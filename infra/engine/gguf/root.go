@@ -25,13 +25,13 @@ const (
 // leafCols is the width of a weight leaf; its height depends on the type.
 const leafCols = 256
 
-// leafRows is how many rows of a type make a weight leaf, so that it is 16 KiB
-// of elements (9 KiB for Q4_0, which is tiled like Q8_0).
+// leafRows is how many rows of a type make a weight leaf: 16 KiB of plain
+// numbers, and 64 rows of any quantised type, at most 17 KiB.
 func leafRows(t Type) int {
 	switch t {
 	case F32:
 		return 16
-	case F16:
+	case F16, BF16:
 		return 32
 	}
 	return 64

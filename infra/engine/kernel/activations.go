@@ -23,7 +23,24 @@ type Activations struct {
 	// holds size = min(4, tokens-4g) of them.
 	quants []int8    // [group][block][8][size][4]
 	scales []float32 // [group][block][size]
-	sums   []int32   // [group][block][size]: 8 * sum of quants, what Q4_0's offset costs
+	blockSums
+}
+
+// blockSums are sums of each block's quants, all [group][block][size], for
+// formats whose packed weights are off by a constant or have minima.
+type blockSums struct {
+	eights   []int32   // 8 * sum: Q4_0 and Q5_0
+	halves   []int32   // sum of the first 16 in the lower 16 bits, of the others in the upper: Q6_K
+	weighted []float32 // spec.BlockSum: formats with minima
+}
+
+func (s *blockSums) resize(n int) {
+	s.eights, s.halves, s.weighted = sized(s.eights, n), sized(s.halves, n), sized(s.weighted, n)
+}
+
+// from is the sums from element i on.
+func (s *blockSums) from(i int) blockSums {
+	return blockSums{s.eights[i:], s.halves[i:], s.weighted[i:]}
 }
 
 // Reset prepares for tokens rows of cols values read from x, row t starting at
@@ -40,7 +57,7 @@ func (a *Activations) Reset(x []float32, stride, tokens, cols int) {
 	}
 	a.quants = sized(a.quants, tokens*a.blocks*spec.Block)
 	a.scales = sized(a.scales, tokens*a.blocks)
-	a.sums = sized(a.sums, tokens*a.blocks)
+	a.blockSums.resize(tokens * a.blocks)
 }
 
 // Tokens is the number of rows.
@@ -67,8 +84,8 @@ func (a *Activations) setBlocks(t, b0, b1 int) {
 	lane, size := t-first, min(groupTokens, a.tokens-first)
 	row := a.x[t*a.stride:]
 	quants := a.quants[first*a.cols:]
-	scales, sums := a.scales[first*a.blocks:], a.sums[first*a.blocks:]
-	quantize(row[b0*spec.Block:b1*spec.Block], quants[b0*spec.Block*size+4*lane:], scales[b0*size+lane:], sums[b0*size+lane:], b1-b0, size)
+	at := first*a.blocks + b0*size + lane
+	quantize(row[b0*spec.Block:b1*spec.Block], quants[b0*spec.Block*size+4*lane:], a.scales[at:], a.blockSums.from(at), b1-b0, size)
 }
 
 // sized returns a slice of length n, reusing s where it is large enough.

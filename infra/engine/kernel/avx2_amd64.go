@@ -7,45 +7,165 @@ package kernel
 // hasF16C reports CPUID.1:ECX bit 29.
 func hasF16C() bool
 
-// vectorQ8 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+// vectorQ80 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
-func vectorQ8(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+func vectorQ80(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 
-// groupQ8x2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+// groupQ80x2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
 //
 //go:noescape
-func groupQ8x2(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+func groupQ80x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
-// groupQ8x3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+// groupQ80x3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
 //
 //go:noescape
-func groupQ8x3(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+func groupQ80x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
-// groupQ8x4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+// groupQ80x4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
 //
 //go:noescape
-func groupQ8x4(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+func groupQ80x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
-// vectorQ4 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+// vectorQ40 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
-func vectorQ4(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+func vectorQ40(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 
-// groupQ4x2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+// groupQ40x2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
 //
 //go:noescape
-func groupQ4x2(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+func groupQ40x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
-// groupQ4x3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+// groupQ40x3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
 //
 //go:noescape
-func groupQ4x3(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+func groupQ40x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
-// groupQ4x4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+// groupQ40x4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
 //
 //go:noescape
-func groupQ4x4(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+func groupQ40x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// vectorQ41 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ41(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+
+// groupQ41x2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ41x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ41x3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ41x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ41x4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ41x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// vectorQ50 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ50(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+
+// groupQ50x2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ50x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ50x3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ50x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ50x4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ50x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// vectorQ51 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ51(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+
+// groupQ51x2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ51x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ51x3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ51x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ51x4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ51x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// vectorQ4K sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ4K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+
+// groupQ4Kx2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ4Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ4Kx3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ4Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ4Kx4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ4Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// vectorQ5K sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ5K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+
+// groupQ5Kx2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ5Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ5Kx3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ5Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ5Kx4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ5Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// vectorQ6K sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ6K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+
+// groupQ6Kx2 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ6Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ6Kx3 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ6Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ6Kx4 sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ6Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
 // plainF32p4x1 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 4 times token t of 1.
 //
@@ -127,6 +247,46 @@ func plainF16p2x4(w *uint16, x *float32, out *float32, cols int, ldx int, ldo in
 //go:noescape
 func plainF16p1x4(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
 
+// plainBF16p4x1 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 4 times token t of 1.
+//
+//go:noescape
+func plainBF16p4x1(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+
+// plainBF16p1x1 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 1 times token t of 1.
+//
+//go:noescape
+func plainBF16p1x1(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+
+// plainBF16p2x2 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 2 times token t of 2.
+//
+//go:noescape
+func plainBF16p2x2(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+
+// plainBF16p1x2 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 1 times token t of 2.
+//
+//go:noescape
+func plainBF16p1x2(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+
+// plainBF16p2x3 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 2 times token t of 3.
+//
+//go:noescape
+func plainBF16p2x3(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+
+// plainBF16p1x3 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 1 times token t of 3.
+//
+//go:noescape
+func plainBF16p1x3(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+
+// plainBF16p2x4 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 2 times token t of 4.
+//
+//go:noescape
+func plainBF16p2x4(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+
+// plainBF16p1x4 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 1 times token t of 4.
+//
+//go:noescape
+func plainBF16p1x4(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+
 // exp8 replaces x by e^x; n is a positive multiple of 8.
 //
 //go:noescape
@@ -187,15 +347,15 @@ func rotatePairs8(x *float32, cos *float32, sin *float32, n int)
 //go:noescape
 func finite8(x *float32, n int) bool
 
-// quantizeBlocks quantises blocks of 32; sums are 8 times the sum of a block's quants. blocks is positive.
+// quantizeBlocks quantises blocks of 32 and sums their quants as in blockSums. blocks is positive.
 //
 //go:noescape
-func quantizeBlocks(x *float32, q *int8, scales *float32, sums *int32, blocks int)
+func quantizeBlocks(x *float32, q *int8, scales *float32, eights *int32, halves *int32, weighted *float32, blocks int)
 
 // quantizeStrided is quantizeBlocks with every 4 bytes of results step bytes apart.
 //
 //go:noescape
-func quantizeStrided(x *float32, q *int8, scales *float32, sums *int32, blocks int, step int)
+func quantizeStrided(x *float32, q *int8, scales *float32, eights *int32, halves *int32, weighted *float32, blocks int, step int)
 
 // scores1x1 scores 1 heads against groups of 1 panels; panels is a positive multiple of 1.
 //

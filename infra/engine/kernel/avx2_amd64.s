@@ -191,1260 +191,6069 @@ DATA constants<>+688(SB)/4, $0x00010001
 DATA constants<>+692(SB)/4, $0x00010001
 DATA constants<>+696(SB)/4, $0x00010001
 DATA constants<>+700(SB)/4, $0x00010001
-DATA constants<>+704(SB)/4, $0x00000000
-DATA constants<>+708(SB)/4, $0x00000004
-DATA constants<>+712(SB)/4, $0x00000001
-DATA constants<>+716(SB)/4, $0x00000005
-DATA constants<>+720(SB)/4, $0x00000002
-DATA constants<>+724(SB)/4, $0x00000006
-DATA constants<>+728(SB)/4, $0x00000003
-DATA constants<>+732(SB)/4, $0x00000007
-DATA constants<>+736(SB)/4, $0x40000000
-DATA constants<>+740(SB)/4, $0x40000000
-DATA constants<>+744(SB)/4, $0x40000000
-DATA constants<>+748(SB)/4, $0x40000000
-DATA constants<>+752(SB)/4, $0x40000000
-DATA constants<>+756(SB)/4, $0x40000000
-DATA constants<>+760(SB)/4, $0x40000000
-DATA constants<>+764(SB)/4, $0x40000000
-DATA constants<>+768(SB)/4, $0x3d922279
-DATA constants<>+772(SB)/4, $0x3d922279
-DATA constants<>+776(SB)/4, $0x3d922279
-DATA constants<>+780(SB)/4, $0x3d922279
-DATA constants<>+784(SB)/4, $0x3d922279
-DATA constants<>+788(SB)/4, $0x3d922279
-DATA constants<>+792(SB)/4, $0x3d922279
-DATA constants<>+796(SB)/4, $0x3d922279
-DATA constants<>+800(SB)/4, $0x3fcc422a
-DATA constants<>+804(SB)/4, $0x3fcc422a
-DATA constants<>+808(SB)/4, $0x3fcc422a
-DATA constants<>+812(SB)/4, $0x3fcc422a
-DATA constants<>+816(SB)/4, $0x3fcc422a
-DATA constants<>+820(SB)/4, $0x3fcc422a
-DATA constants<>+824(SB)/4, $0x3fcc422a
-DATA constants<>+828(SB)/4, $0x3fcc422a
-DATA constants<>+832(SB)/4, $0x3f200000
-DATA constants<>+836(SB)/4, $0x3f200000
-DATA constants<>+840(SB)/4, $0x3f200000
-DATA constants<>+844(SB)/4, $0x3f200000
-DATA constants<>+848(SB)/4, $0x3f200000
-DATA constants<>+852(SB)/4, $0x3f200000
-DATA constants<>+856(SB)/4, $0x3f200000
-DATA constants<>+860(SB)/4, $0x3f200000
-DATA constants<>+864(SB)/4, $0xbbbaf0ea
-DATA constants<>+868(SB)/4, $0xbbbaf0ea
-DATA constants<>+872(SB)/4, $0xbbbaf0ea
-DATA constants<>+876(SB)/4, $0xbbbaf0ea
-DATA constants<>+880(SB)/4, $0xbbbaf0ea
-DATA constants<>+884(SB)/4, $0xbbbaf0ea
-DATA constants<>+888(SB)/4, $0xbbbaf0ea
-DATA constants<>+892(SB)/4, $0xbbbaf0ea
-DATA constants<>+896(SB)/4, $0x3ca9134e
-DATA constants<>+900(SB)/4, $0x3ca9134e
-DATA constants<>+904(SB)/4, $0x3ca9134e
-DATA constants<>+908(SB)/4, $0x3ca9134e
-DATA constants<>+912(SB)/4, $0x3ca9134e
-DATA constants<>+916(SB)/4, $0x3ca9134e
-DATA constants<>+920(SB)/4, $0x3ca9134e
-DATA constants<>+924(SB)/4, $0x3ca9134e
-DATA constants<>+928(SB)/4, $0xbd5c1e2d
-DATA constants<>+932(SB)/4, $0xbd5c1e2d
-DATA constants<>+936(SB)/4, $0xbd5c1e2d
-DATA constants<>+940(SB)/4, $0xbd5c1e2d
-DATA constants<>+944(SB)/4, $0xbd5c1e2d
-DATA constants<>+948(SB)/4, $0xbd5c1e2d
-DATA constants<>+952(SB)/4, $0xbd5c1e2d
-DATA constants<>+956(SB)/4, $0xbd5c1e2d
-DATA constants<>+960(SB)/4, $0x3e088393
-DATA constants<>+964(SB)/4, $0x3e088393
-DATA constants<>+968(SB)/4, $0x3e088393
-DATA constants<>+972(SB)/4, $0x3e088393
-DATA constants<>+976(SB)/4, $0x3e088393
-DATA constants<>+980(SB)/4, $0x3e088393
-DATA constants<>+984(SB)/4, $0x3e088393
-DATA constants<>+988(SB)/4, $0x3e088393
-DATA constants<>+992(SB)/4, $0xbeaaaa99
-DATA constants<>+996(SB)/4, $0xbeaaaa99
-DATA constants<>+1000(SB)/4, $0xbeaaaa99
-DATA constants<>+1004(SB)/4, $0xbeaaaa99
-DATA constants<>+1008(SB)/4, $0xbeaaaa99
-DATA constants<>+1012(SB)/4, $0xbeaaaa99
-DATA constants<>+1016(SB)/4, $0xbeaaaa99
-DATA constants<>+1020(SB)/4, $0xbeaaaa99
-GLOBL constants<>(SB), RODATA|NOPTR, $1024
+DATA constants<>+704(SB)/4, $0x0f0f0f0f
+DATA constants<>+708(SB)/4, $0x0f0f0f0f
+DATA constants<>+712(SB)/4, $0x0f0f0f0f
+DATA constants<>+716(SB)/4, $0x0f0f0f0f
+DATA constants<>+720(SB)/4, $0x0f0f0f0f
+DATA constants<>+724(SB)/4, $0x0f0f0f0f
+DATA constants<>+728(SB)/4, $0x0f0f0f0f
+DATA constants<>+732(SB)/4, $0x0f0f0f0f
+DATA constants<>+736(SB)/4, $0x10101010
+DATA constants<>+740(SB)/4, $0x10101010
+DATA constants<>+744(SB)/4, $0x10101010
+DATA constants<>+748(SB)/4, $0x10101010
+DATA constants<>+752(SB)/4, $0x10101010
+DATA constants<>+756(SB)/4, $0x10101010
+DATA constants<>+760(SB)/4, $0x10101010
+DATA constants<>+764(SB)/4, $0x10101010
+DATA constants<>+768(SB)/4, $0x30303030
+DATA constants<>+772(SB)/4, $0x30303030
+DATA constants<>+776(SB)/4, $0x30303030
+DATA constants<>+780(SB)/4, $0x30303030
+DATA constants<>+784(SB)/4, $0x30303030
+DATA constants<>+788(SB)/4, $0x30303030
+DATA constants<>+792(SB)/4, $0x30303030
+DATA constants<>+796(SB)/4, $0x30303030
+DATA constants<>+800(SB)/1, $0x00
+DATA constants<>+801(SB)/1, $0x80
+DATA constants<>+802(SB)/1, $0x00
+DATA constants<>+803(SB)/1, $0x80
+DATA constants<>+804(SB)/1, $0x01
+DATA constants<>+805(SB)/1, $0x80
+DATA constants<>+806(SB)/1, $0x01
+DATA constants<>+807(SB)/1, $0x80
+DATA constants<>+808(SB)/1, $0x02
+DATA constants<>+809(SB)/1, $0x80
+DATA constants<>+810(SB)/1, $0x02
+DATA constants<>+811(SB)/1, $0x80
+DATA constants<>+812(SB)/1, $0x03
+DATA constants<>+813(SB)/1, $0x80
+DATA constants<>+814(SB)/1, $0x03
+DATA constants<>+815(SB)/1, $0x80
+DATA constants<>+816(SB)/1, $0x04
+DATA constants<>+817(SB)/1, $0x80
+DATA constants<>+818(SB)/1, $0x04
+DATA constants<>+819(SB)/1, $0x80
+DATA constants<>+820(SB)/1, $0x05
+DATA constants<>+821(SB)/1, $0x80
+DATA constants<>+822(SB)/1, $0x05
+DATA constants<>+823(SB)/1, $0x80
+DATA constants<>+824(SB)/1, $0x06
+DATA constants<>+825(SB)/1, $0x80
+DATA constants<>+826(SB)/1, $0x06
+DATA constants<>+827(SB)/1, $0x80
+DATA constants<>+828(SB)/1, $0x07
+DATA constants<>+829(SB)/1, $0x80
+DATA constants<>+830(SB)/1, $0x07
+DATA constants<>+831(SB)/1, $0x80
+DATA constants<>+832(SB)/1, $0x80
+DATA constants<>+833(SB)/1, $0x00
+DATA constants<>+834(SB)/1, $0x80
+DATA constants<>+835(SB)/1, $0x00
+DATA constants<>+836(SB)/1, $0x80
+DATA constants<>+837(SB)/1, $0x01
+DATA constants<>+838(SB)/1, $0x80
+DATA constants<>+839(SB)/1, $0x01
+DATA constants<>+840(SB)/1, $0x80
+DATA constants<>+841(SB)/1, $0x02
+DATA constants<>+842(SB)/1, $0x80
+DATA constants<>+843(SB)/1, $0x02
+DATA constants<>+844(SB)/1, $0x80
+DATA constants<>+845(SB)/1, $0x03
+DATA constants<>+846(SB)/1, $0x80
+DATA constants<>+847(SB)/1, $0x03
+DATA constants<>+848(SB)/1, $0x80
+DATA constants<>+849(SB)/1, $0x04
+DATA constants<>+850(SB)/1, $0x80
+DATA constants<>+851(SB)/1, $0x04
+DATA constants<>+852(SB)/1, $0x80
+DATA constants<>+853(SB)/1, $0x05
+DATA constants<>+854(SB)/1, $0x80
+DATA constants<>+855(SB)/1, $0x05
+DATA constants<>+856(SB)/1, $0x80
+DATA constants<>+857(SB)/1, $0x06
+DATA constants<>+858(SB)/1, $0x80
+DATA constants<>+859(SB)/1, $0x06
+DATA constants<>+860(SB)/1, $0x80
+DATA constants<>+861(SB)/1, $0x07
+DATA constants<>+862(SB)/1, $0x80
+DATA constants<>+863(SB)/1, $0x07
+DATA constants<>+864(SB)/1, $0x80
+DATA constants<>+865(SB)/1, $0x08
+DATA constants<>+866(SB)/1, $0x80
+DATA constants<>+867(SB)/1, $0x08
+DATA constants<>+868(SB)/1, $0x80
+DATA constants<>+869(SB)/1, $0x09
+DATA constants<>+870(SB)/1, $0x80
+DATA constants<>+871(SB)/1, $0x09
+DATA constants<>+872(SB)/1, $0x80
+DATA constants<>+873(SB)/1, $0x0a
+DATA constants<>+874(SB)/1, $0x80
+DATA constants<>+875(SB)/1, $0x0a
+DATA constants<>+876(SB)/1, $0x80
+DATA constants<>+877(SB)/1, $0x0b
+DATA constants<>+878(SB)/1, $0x80
+DATA constants<>+879(SB)/1, $0x0b
+DATA constants<>+880(SB)/1, $0x80
+DATA constants<>+881(SB)/1, $0x0c
+DATA constants<>+882(SB)/1, $0x80
+DATA constants<>+883(SB)/1, $0x0c
+DATA constants<>+884(SB)/1, $0x80
+DATA constants<>+885(SB)/1, $0x0d
+DATA constants<>+886(SB)/1, $0x80
+DATA constants<>+887(SB)/1, $0x0d
+DATA constants<>+888(SB)/1, $0x80
+DATA constants<>+889(SB)/1, $0x0e
+DATA constants<>+890(SB)/1, $0x80
+DATA constants<>+891(SB)/1, $0x0e
+DATA constants<>+892(SB)/1, $0x80
+DATA constants<>+893(SB)/1, $0x0f
+DATA constants<>+894(SB)/1, $0x80
+DATA constants<>+895(SB)/1, $0x0f
+DATA constants<>+896(SB)/1, $0x80
+DATA constants<>+897(SB)/1, $0x00
+DATA constants<>+898(SB)/1, $0x80
+DATA constants<>+899(SB)/1, $0x08
+DATA constants<>+900(SB)/1, $0x80
+DATA constants<>+901(SB)/1, $0x01
+DATA constants<>+902(SB)/1, $0x80
+DATA constants<>+903(SB)/1, $0x09
+DATA constants<>+904(SB)/1, $0x80
+DATA constants<>+905(SB)/1, $0x02
+DATA constants<>+906(SB)/1, $0x80
+DATA constants<>+907(SB)/1, $0x0a
+DATA constants<>+908(SB)/1, $0x80
+DATA constants<>+909(SB)/1, $0x03
+DATA constants<>+910(SB)/1, $0x80
+DATA constants<>+911(SB)/1, $0x0b
+DATA constants<>+912(SB)/1, $0x80
+DATA constants<>+913(SB)/1, $0x04
+DATA constants<>+914(SB)/1, $0x80
+DATA constants<>+915(SB)/1, $0x0c
+DATA constants<>+916(SB)/1, $0x80
+DATA constants<>+917(SB)/1, $0x05
+DATA constants<>+918(SB)/1, $0x80
+DATA constants<>+919(SB)/1, $0x0d
+DATA constants<>+920(SB)/1, $0x80
+DATA constants<>+921(SB)/1, $0x06
+DATA constants<>+922(SB)/1, $0x80
+DATA constants<>+923(SB)/1, $0x0e
+DATA constants<>+924(SB)/1, $0x80
+DATA constants<>+925(SB)/1, $0x07
+DATA constants<>+926(SB)/1, $0x80
+DATA constants<>+927(SB)/1, $0x0f
+DATA constants<>+928(SB)/4, $0x00000000
+DATA constants<>+932(SB)/4, $0x00000004
+DATA constants<>+936(SB)/4, $0x00000001
+DATA constants<>+940(SB)/4, $0x00000005
+DATA constants<>+944(SB)/4, $0x00000002
+DATA constants<>+948(SB)/4, $0x00000006
+DATA constants<>+952(SB)/4, $0x00000003
+DATA constants<>+956(SB)/4, $0x00000007
+DATA constants<>+960(SB)/4, $0x40000000
+DATA constants<>+964(SB)/4, $0x40000000
+DATA constants<>+968(SB)/4, $0x40000000
+DATA constants<>+972(SB)/4, $0x40000000
+DATA constants<>+976(SB)/4, $0x40000000
+DATA constants<>+980(SB)/4, $0x40000000
+DATA constants<>+984(SB)/4, $0x40000000
+DATA constants<>+988(SB)/4, $0x40000000
+DATA constants<>+992(SB)/4, $0x3d922279
+DATA constants<>+996(SB)/4, $0x3d922279
+DATA constants<>+1000(SB)/4, $0x3d922279
+DATA constants<>+1004(SB)/4, $0x3d922279
+DATA constants<>+1008(SB)/4, $0x3d922279
+DATA constants<>+1012(SB)/4, $0x3d922279
+DATA constants<>+1016(SB)/4, $0x3d922279
+DATA constants<>+1020(SB)/4, $0x3d922279
+DATA constants<>+1024(SB)/4, $0x3fcc422a
+DATA constants<>+1028(SB)/4, $0x3fcc422a
+DATA constants<>+1032(SB)/4, $0x3fcc422a
+DATA constants<>+1036(SB)/4, $0x3fcc422a
+DATA constants<>+1040(SB)/4, $0x3fcc422a
+DATA constants<>+1044(SB)/4, $0x3fcc422a
+DATA constants<>+1048(SB)/4, $0x3fcc422a
+DATA constants<>+1052(SB)/4, $0x3fcc422a
+DATA constants<>+1056(SB)/4, $0x3f200000
+DATA constants<>+1060(SB)/4, $0x3f200000
+DATA constants<>+1064(SB)/4, $0x3f200000
+DATA constants<>+1068(SB)/4, $0x3f200000
+DATA constants<>+1072(SB)/4, $0x3f200000
+DATA constants<>+1076(SB)/4, $0x3f200000
+DATA constants<>+1080(SB)/4, $0x3f200000
+DATA constants<>+1084(SB)/4, $0x3f200000
+DATA constants<>+1088(SB)/4, $0xbbbaf0ea
+DATA constants<>+1092(SB)/4, $0xbbbaf0ea
+DATA constants<>+1096(SB)/4, $0xbbbaf0ea
+DATA constants<>+1100(SB)/4, $0xbbbaf0ea
+DATA constants<>+1104(SB)/4, $0xbbbaf0ea
+DATA constants<>+1108(SB)/4, $0xbbbaf0ea
+DATA constants<>+1112(SB)/4, $0xbbbaf0ea
+DATA constants<>+1116(SB)/4, $0xbbbaf0ea
+DATA constants<>+1120(SB)/4, $0x3ca9134e
+DATA constants<>+1124(SB)/4, $0x3ca9134e
+DATA constants<>+1128(SB)/4, $0x3ca9134e
+DATA constants<>+1132(SB)/4, $0x3ca9134e
+DATA constants<>+1136(SB)/4, $0x3ca9134e
+DATA constants<>+1140(SB)/4, $0x3ca9134e
+DATA constants<>+1144(SB)/4, $0x3ca9134e
+DATA constants<>+1148(SB)/4, $0x3ca9134e
+DATA constants<>+1152(SB)/4, $0xbd5c1e2d
+DATA constants<>+1156(SB)/4, $0xbd5c1e2d
+DATA constants<>+1160(SB)/4, $0xbd5c1e2d
+DATA constants<>+1164(SB)/4, $0xbd5c1e2d
+DATA constants<>+1168(SB)/4, $0xbd5c1e2d
+DATA constants<>+1172(SB)/4, $0xbd5c1e2d
+DATA constants<>+1176(SB)/4, $0xbd5c1e2d
+DATA constants<>+1180(SB)/4, $0xbd5c1e2d
+DATA constants<>+1184(SB)/4, $0x3e088393
+DATA constants<>+1188(SB)/4, $0x3e088393
+DATA constants<>+1192(SB)/4, $0x3e088393
+DATA constants<>+1196(SB)/4, $0x3e088393
+DATA constants<>+1200(SB)/4, $0x3e088393
+DATA constants<>+1204(SB)/4, $0x3e088393
+DATA constants<>+1208(SB)/4, $0x3e088393
+DATA constants<>+1212(SB)/4, $0x3e088393
+DATA constants<>+1216(SB)/4, $0xbeaaaa99
+DATA constants<>+1220(SB)/4, $0xbeaaaa99
+DATA constants<>+1224(SB)/4, $0xbeaaaa99
+DATA constants<>+1228(SB)/4, $0xbeaaaa99
+DATA constants<>+1232(SB)/4, $0xbeaaaa99
+DATA constants<>+1236(SB)/4, $0xbeaaaa99
+DATA constants<>+1240(SB)/4, $0xbeaaaa99
+DATA constants<>+1244(SB)/4, $0xbeaaaa99
+GLOBL constants<>(SB), RODATA|NOPTR, $1248
 
-// func vectorQ8(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+// func vectorQ80(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·vectorQ8(SB), NOSPLIT, $0-64
-	MOVQ     w+0(FP), AX
-	MOVQ     ws+8(FP), CX
-	MOVQ     a+16(FP), DX
-	MOVQ     as+24(FP), BX
-	MOVQ     out+40(FP), SI
-	MOVQ     blocks+48(FP), DI
-	MOVQ     panels+56(FP), R8
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
+TEXT ·vectorQ80(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ ws+16(FP), CX
+	MOVQ a+24(FP), DX
+	MOVQ as+32(FP), BX
+	MOVQ out+48(FP), SI
+	MOVQ blocks+56(FP), DI
+	MOVQ panels+64(FP), R8
 
-vectorQ8_panel:
-	VXORPS Y1, Y1, Y1
-	MOVQ   DX, R9
-	MOVQ   BX, R10
-	MOVQ   DI, R11
+vectorQ80_panel:
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, R10
+	MOVQ   BX, R11
+	MOVQ   DI, R9
 
-vectorQ8_block:
+vectorQ80_block:
 	PREFETCHT0   2048(AX)
-	VMOVDQU      (AX), Y2
-	VPBROADCASTD (R9), Y3
-	VPSIGNB      Y2, Y3, Y3
-	VPABSB       Y2, Y2
-	VPMADDUBSW   Y3, Y2, Y2
-	VPMADDWD     Y2, Y0, Y2
-	VMOVDQU      32(AX), Y3
-	VPBROADCASTD 4(R9), Y4
-	VPSIGNB      Y3, Y4, Y4
-	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPADDD       Y3, Y2, Y2
+	VMOVDQU      (AX), Y1
+	VPABSB       Y1, Y2
+	VPBROADCASTD (R10), Y3
+	VPSIGNB      Y1, Y3, Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y1
+	VMOVDQU      32(AX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 4(R10), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
 	PREFETCHT0   2112(AX)
-	VMOVDQU      64(AX), Y3
-	VPBROADCASTD 8(R9), Y4
-	VPSIGNB      Y3, Y4, Y4
-	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPADDD       Y3, Y2, Y2
-	VMOVDQU      96(AX), Y3
-	VPBROADCASTD 12(R9), Y4
-	VPSIGNB      Y3, Y4, Y4
-	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPADDD       Y3, Y2, Y2
+	VMOVDQU      64(AX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 8(R10), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      96(AX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 12(R10), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
 	PREFETCHT0   2176(AX)
-	VMOVDQU      128(AX), Y3
-	VPBROADCASTD 16(R9), Y4
-	VPSIGNB      Y3, Y4, Y4
-	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPADDD       Y3, Y2, Y2
-	VMOVDQU      160(AX), Y3
-	VPBROADCASTD 20(R9), Y4
-	VPSIGNB      Y3, Y4, Y4
-	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPADDD       Y3, Y2, Y2
+	VMOVDQU      128(AX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 16(R10), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      160(AX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 20(R10), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
 	PREFETCHT0   2240(AX)
-	VMOVDQU      192(AX), Y3
-	VPBROADCASTD 24(R9), Y4
-	VPSIGNB      Y3, Y4, Y4
-	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPADDD       Y3, Y2, Y2
-	VMOVDQU      224(AX), Y3
-	VPBROADCASTD 28(R9), Y4
-	VPSIGNB      Y3, Y4, Y4
-	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPADDD       Y3, Y2, Y2
+	VMOVDQU      192(AX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 24(R10), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      224(AX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 28(R10), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VCVTPH2PS    (CX), Y2
+	VCVTDQ2PS    Y1, Y1
+	VBROADCASTSS (R11), Y3
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
 	ADDQ         $0x00000100, AX
-	VCVTPH2PS    (CX), Y3
-	VBROADCASTSS (R10), Y4
-	VMULPS       Y3, Y4, Y4
-	VCVTDQ2PS    Y2, Y2
-	VMULPS       Y4, Y2, Y2
-	VADDPS       Y2, Y1, Y1
+	ADDQ         $0x00000020, R10
+	ADDQ         $0x04, R11
 	ADDQ         $0x10, CX
-	ADDQ         $0x20, R9
-	ADDQ         $0x04, R10
-	DECQ         R11
-	JNZ          vectorQ8_block
-	VMOVUPS      Y1, (SI)
+	DECQ         R9
+	JNZ          vectorQ80_block
+	VMOVUPS      Y0, (SI)
 	ADDQ         $0x20, SI
 	DECQ         R8
-	JNZ          vectorQ8_panel
+	JNZ          vectorQ80_panel
 	VZEROUPPER
 	RET
 
-// func groupQ8x2(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// func groupQ80x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 // Requires: AVX, AVX2, F16C
-TEXT ·groupQ8x2(SB), NOSPLIT, $0-64
-	MOVQ     w+0(FP), AX
-	MOVQ     ws+8(FP), CX
-	MOVQ     a+16(FP), DX
-	MOVQ     as+24(FP), BX
-	MOVQ     out+40(FP), SI
-	MOVQ     blocks+48(FP), DI
-	MOVQ     ldo+56(FP), R8
-	SHLQ     $0x02, R8
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
-	VXORPS   Y1, Y1, Y1
-	VXORPS   Y2, Y2, Y2
+TEXT ·groupQ80x2(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   blocks+56(FP), SI
+	MOVQ   out+48(FP), DI
+	MOVQ   ldo+64(FP), R8
+	SHLQ   $0x02, R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 
-groupQ8x2_block:
-	VMOVDQU      (AX), Y4
+groupQ80x2_block:
+	VMOVDQU      (AX), Y3
+	VPABSB       Y3, Y4
+	VPBROADCASTD (DX), Y2
+	VPSIGNB      Y3, Y2, Y2
+	VPMADDUBSW   Y2, Y4, Y2
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPBROADCASTD 4(DX), Y5
+	VPSIGNB      Y3, Y5, Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y3
+	VMOVDQU      32(AX), Y4
 	VPABSB       Y4, Y5
-	VPBROADCASTD (DX), Y3
-	VPSIGNB      Y4, Y3, Y3
-	VPMADDUBSW   Y3, Y5, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPBROADCASTD 4(DX), Y6
+	VPBROADCASTD 8(DX), Y6
 	VPSIGNB      Y4, Y6, Y6
 	VPMADDUBSW   Y6, Y5, Y6
-	VPMADDWD     Y6, Y0, Y4
-	VMOVDQU      32(AX), Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 12(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      64(AX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 16(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 20(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 24(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 28(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      128(AX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 32(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 36(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      160(AX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 40(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 44(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      192(AX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 48(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 52(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      224(AX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 56(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 60(DX), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VCVTPH2PS    (CX), Y4
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS (BX), Y5
+	VMULPS       Y4, Y5, Y5
+	VMULPS       Y5, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 4(BX), Y2
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x10, CX
+	DECQ         SI
+	JNZ          groupQ80x2_block
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y1, (DI)(R8*1)
+	VZEROUPPER
+	RET
+
+// func groupQ80x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ80x3(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   blocks+56(FP), SI
+	MOVQ   out+48(FP), DI
+	MOVQ   ldo+64(FP), R9
+	SHLQ   $0x02, R9
+	LEAQ   (DI)(R9*2), R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+groupQ80x3_block:
+	VMOVDQU      (AX), Y5
 	VPABSB       Y5, Y6
+	VPBROADCASTD (DX), Y3
+	VPSIGNB      Y5, Y3, Y3
+	VPMADDUBSW   Y3, Y6, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPBROADCASTD 4(DX), Y4
+	VPSIGNB      Y5, Y4, Y4
+	VPMADDUBSW   Y4, Y6, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
 	VPBROADCASTD 8(DX), Y7
 	VPSIGNB      Y5, Y7, Y7
 	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y3, Y3
-	VPBROADCASTD 12(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      64(AX), Y5
-	VPABSB       Y5, Y6
-	VPBROADCASTD 16(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y3, Y3
-	VPBROADCASTD 20(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      96(AX), Y5
-	VPABSB       Y5, Y6
-	VPBROADCASTD 24(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y3, Y3
-	VPBROADCASTD 28(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      128(AX), Y5
-	VPABSB       Y5, Y6
-	VPBROADCASTD 32(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y3, Y3
-	VPBROADCASTD 36(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      160(AX), Y5
-	VPABSB       Y5, Y6
-	VPBROADCASTD 40(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y3, Y3
-	VPBROADCASTD 44(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      192(AX), Y5
-	VPABSB       Y5, Y6
-	VPBROADCASTD 48(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y3, Y3
-	VPBROADCASTD 52(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y4, Y4
-	VMOVDQU      224(AX), Y5
-	VPABSB       Y5, Y6
-	VPBROADCASTD 56(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y3, Y3
-	VPBROADCASTD 60(DX), Y7
-	VPSIGNB      Y5, Y7, Y7
-	VPMADDUBSW   Y7, Y6, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPADDD       Y7, Y4, Y4
-	ADDQ         $0x00000100, AX
-	VCVTPH2PS    (CX), Y5
-	VBROADCASTSS (BX), Y6
-	VMULPS       Y5, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y5
+	VMOVDQU      32(AX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 12(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 16(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 20(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      64(AX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 24(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 28(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 32(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      96(AX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 36(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 40(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 44(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      128(AX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 48(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 52(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 56(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      160(AX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 60(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 64(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 68(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      192(AX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 72(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 76(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 80(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      224(AX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 84(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 88(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 92(DX), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VCVTPH2PS    (CX), Y6
 	VCVTDQ2PS    Y3, Y3
-	VMULPS       Y6, Y3, Y3
-	VADDPS       Y3, Y1, Y1
-	VBROADCASTSS 4(BX), Y3
-	VMULPS       Y5, Y3, Y3
+	VBROADCASTSS (BX), Y7
+	VMULPS       Y6, Y7, Y7
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y0, Y0
 	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 4(BX), Y3
+	VMULPS       Y6, Y3, Y3
 	VMULPS       Y3, Y4, Y4
-	VADDPS       Y4, Y2, Y2
+	VADDPS       Y4, Y1, Y1
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 8(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x00000060, DX
+	ADDQ         $0x0c, BX
 	ADDQ         $0x10, CX
-	ADDQ         $0x00000040, DX
-	ADDQ         $0x08, BX
-	DECQ         DI
-	JNZ          groupQ8x2_block
-	VMOVUPS      Y1, (SI)
-	ADDQ         R8, SI
-	VMOVUPS      Y2, (SI)
+	DECQ         SI
+	JNZ          groupQ80x3_block
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y1, (DI)(R9*1)
+	VMOVUPS      Y2, (R8)
 	VZEROUPPER
 	RET
 
-// func groupQ8x3(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// func groupQ80x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 // Requires: AVX, AVX2, F16C
-TEXT ·groupQ8x3(SB), NOSPLIT, $0-64
-	MOVQ     w+0(FP), AX
-	MOVQ     ws+8(FP), CX
-	MOVQ     a+16(FP), DX
-	MOVQ     as+24(FP), BX
-	MOVQ     out+40(FP), SI
-	MOVQ     blocks+48(FP), DI
-	MOVQ     ldo+56(FP), R8
-	SHLQ     $0x02, R8
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
-	VXORPS   Y1, Y1, Y1
-	VXORPS   Y2, Y2, Y2
-	VXORPS   Y3, Y3, Y3
+TEXT ·groupQ80x4(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   blocks+56(FP), SI
+	MOVQ   out+48(FP), DI
+	MOVQ   ldo+64(FP), R9
+	SHLQ   $0x02, R9
+	LEAQ   (DI)(R9*2), R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
 
-groupQ8x3_block:
-	VMOVDQU      (AX), Y6
-	VPABSB       Y6, Y7
-	VPBROADCASTD (DX), Y4
-	VPSIGNB      Y6, Y4, Y4
-	VPMADDUBSW   Y4, Y7, Y4
-	VPMADDWD     Y4, Y0, Y4
-	VPBROADCASTD 4(DX), Y5
-	VPSIGNB      Y6, Y5, Y5
-	VPMADDUBSW   Y5, Y7, Y5
-	VPMADDWD     Y5, Y0, Y5
-	VPBROADCASTD 8(DX), Y8
-	VPSIGNB      Y6, Y8, Y8
-	VPMADDUBSW   Y8, Y7, Y8
-	VPMADDWD     Y8, Y0, Y6
-	VMOVDQU      32(AX), Y7
+groupQ80x4_block:
+	VMOVDQU      (AX), Y7
 	VPABSB       Y7, Y8
+	VPBROADCASTD (DX), Y4
+	VPSIGNB      Y7, Y4, Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPBROADCASTD 4(DX), Y5
+	VPSIGNB      Y7, Y5, Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPBROADCASTD 8(DX), Y6
+	VPSIGNB      Y7, Y6, Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
 	VPBROADCASTD 12(DX), Y9
 	VPSIGNB      Y7, Y9, Y9
 	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y4, Y4
-	VPBROADCASTD 16(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y5, Y5
-	VPBROADCASTD 20(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y6, Y6
-	VMOVDQU      64(AX), Y7
-	VPABSB       Y7, Y8
-	VPBROADCASTD 24(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y4, Y4
-	VPBROADCASTD 28(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y5, Y5
-	VPBROADCASTD 32(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y6, Y6
-	VMOVDQU      96(AX), Y7
-	VPABSB       Y7, Y8
-	VPBROADCASTD 36(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y4, Y4
-	VPBROADCASTD 40(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y5, Y5
-	VPBROADCASTD 44(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y6, Y6
-	VMOVDQU      128(AX), Y7
-	VPABSB       Y7, Y8
-	VPBROADCASTD 48(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y4, Y4
-	VPBROADCASTD 52(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y5, Y5
-	VPBROADCASTD 56(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y6, Y6
-	VMOVDQU      160(AX), Y7
-	VPABSB       Y7, Y8
-	VPBROADCASTD 60(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y4, Y4
-	VPBROADCASTD 64(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y5, Y5
-	VPBROADCASTD 68(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y6, Y6
-	VMOVDQU      192(AX), Y7
-	VPABSB       Y7, Y8
-	VPBROADCASTD 72(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y4, Y4
-	VPBROADCASTD 76(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y5, Y5
-	VPBROADCASTD 80(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y6, Y6
-	VMOVDQU      224(AX), Y7
-	VPABSB       Y7, Y8
-	VPBROADCASTD 84(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y4, Y4
-	VPBROADCASTD 88(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y5, Y5
-	VPBROADCASTD 92(DX), Y9
-	VPSIGNB      Y7, Y9, Y9
-	VPMADDUBSW   Y9, Y8, Y9
-	VPMADDWD     Y9, Y0, Y9
-	VPADDD       Y9, Y6, Y6
-	ADDQ         $0x00000100, AX
-	VCVTPH2PS    (CX), Y7
-	VBROADCASTSS (BX), Y8
-	VMULPS       Y7, Y8, Y8
-	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y8, Y4, Y4
-	VADDPS       Y4, Y1, Y1
-	VBROADCASTSS 4(BX), Y4
-	VMULPS       Y7, Y4, Y4
-	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y4, Y5, Y5
-	VADDPS       Y5, Y2, Y2
-	VBROADCASTSS 8(BX), Y4
-	VMULPS       Y7, Y4, Y4
-	VCVTDQ2PS    Y6, Y6
-	VMULPS       Y4, Y6, Y6
-	VADDPS       Y6, Y3, Y3
-	ADDQ         $0x10, CX
-	ADDQ         $0x00000060, DX
-	ADDQ         $0x0c, BX
-	DECQ         DI
-	JNZ          groupQ8x3_block
-	VMOVUPS      Y1, (SI)
-	ADDQ         R8, SI
-	VMOVUPS      Y2, (SI)
-	ADDQ         R8, SI
-	VMOVUPS      Y3, (SI)
-	VZEROUPPER
-	RET
-
-// func groupQ8x4(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
-TEXT ·groupQ8x4(SB), NOSPLIT, $0-64
-	MOVQ     w+0(FP), AX
-	MOVQ     ws+8(FP), CX
-	MOVQ     a+16(FP), DX
-	MOVQ     as+24(FP), BX
-	MOVQ     out+40(FP), SI
-	MOVQ     blocks+48(FP), DI
-	MOVQ     ldo+56(FP), R8
-	SHLQ     $0x02, R8
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
-	VXORPS   Y1, Y1, Y1
-	VXORPS   Y2, Y2, Y2
-	VXORPS   Y3, Y3, Y3
-	VXORPS   Y4, Y4, Y4
-
-groupQ8x4_block:
-	VMOVDQU      (AX), Y8
+	VPMADDWD     constants<>+672(SB), Y9, Y7
+	VMOVDQU      32(AX), Y8
 	VPABSB       Y8, Y9
-	VPBROADCASTD (DX), Y5
-	VPSIGNB      Y8, Y5, Y5
-	VPMADDUBSW   Y5, Y9, Y5
-	VPMADDWD     Y5, Y0, Y5
-	VPBROADCASTD 4(DX), Y6
-	VPSIGNB      Y8, Y6, Y6
-	VPMADDUBSW   Y6, Y9, Y6
-	VPMADDWD     Y6, Y0, Y6
-	VPBROADCASTD 8(DX), Y7
-	VPSIGNB      Y8, Y7, Y7
-	VPMADDUBSW   Y7, Y9, Y7
-	VPMADDWD     Y7, Y0, Y7
-	VPBROADCASTD 12(DX), Y10
+	VPBROADCASTD 16(DX), Y10
 	VPSIGNB      Y8, Y10, Y10
 	VPMADDUBSW   Y10, Y9, Y10
-	VPMADDWD     Y10, Y0, Y8
-	VMOVDQU      32(AX), Y9
-	VPABSB       Y9, Y10
-	VPBROADCASTD 16(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD 20(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y6, Y6
-	VPBROADCASTD 24(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y7, Y7
-	VPBROADCASTD 28(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y8, Y8
-	VMOVDQU      64(AX), Y9
-	VPABSB       Y9, Y10
-	VPBROADCASTD 32(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD 36(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y6, Y6
-	VPBROADCASTD 40(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y7, Y7
-	VPBROADCASTD 44(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y8, Y8
-	VMOVDQU      96(AX), Y9
-	VPABSB       Y9, Y10
-	VPBROADCASTD 48(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD 52(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y6, Y6
-	VPBROADCASTD 56(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y7, Y7
-	VPBROADCASTD 60(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y8, Y8
-	VMOVDQU      128(AX), Y9
-	VPABSB       Y9, Y10
-	VPBROADCASTD 64(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD 68(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y6, Y6
-	VPBROADCASTD 72(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y7, Y7
-	VPBROADCASTD 76(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y8, Y8
-	VMOVDQU      160(AX), Y9
-	VPABSB       Y9, Y10
-	VPBROADCASTD 80(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD 84(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y6, Y6
-	VPBROADCASTD 88(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y7, Y7
-	VPBROADCASTD 92(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y8, Y8
-	VMOVDQU      192(AX), Y9
-	VPABSB       Y9, Y10
-	VPBROADCASTD 96(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD 100(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y6, Y6
-	VPBROADCASTD 104(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y7, Y7
-	VPBROADCASTD 108(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y8, Y8
-	VMOVDQU      224(AX), Y9
-	VPABSB       Y9, Y10
-	VPBROADCASTD 112(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD 116(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y6, Y6
-	VPBROADCASTD 120(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y7, Y7
-	VPBROADCASTD 124(DX), Y11
-	VPSIGNB      Y9, Y11, Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPMADDWD     Y11, Y0, Y11
-	VPADDD       Y11, Y8, Y8
-	ADDQ         $0x00000100, AX
-	VCVTPH2PS    (CX), Y9
-	VBROADCASTSS (BX), Y10
-	VMULPS       Y9, Y10, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 20(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 24(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 28(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      64(AX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 32(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 36(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 40(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 44(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      96(AX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 48(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 52(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 56(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 60(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      128(AX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 64(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 68(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 72(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 76(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      160(AX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 80(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 84(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 88(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 92(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      192(AX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 96(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 100(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 104(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 108(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      224(AX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 112(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 116(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 120(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 124(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VCVTPH2PS    (CX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (BX), Y9
+	VMULPS       Y8, Y9, Y9
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y0, Y0
 	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y10, Y5, Y5
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y1, Y1
-	VBROADCASTSS 4(BX), Y5
-	VMULPS       Y9, Y5, Y5
 	VCVTDQ2PS    Y6, Y6
-	VMULPS       Y5, Y6, Y6
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y6, Y6
 	VADDPS       Y6, Y2, Y2
-	VBROADCASTSS 8(BX), Y5
-	VMULPS       Y9, Y5, Y5
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y5, Y7, Y7
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y7, Y7
 	VADDPS       Y7, Y3, Y3
-	VBROADCASTSS 12(BX), Y5
-	VMULPS       Y9, Y5, Y5
-	VCVTDQ2PS    Y8, Y8
-	VMULPS       Y5, Y8, Y8
-	VADDPS       Y8, Y4, Y4
-	ADDQ         $0x10, CX
+	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000080, DX
 	ADDQ         $0x10, BX
-	DECQ         DI
-	JNZ          groupQ8x4_block
-	VMOVUPS      Y1, (SI)
-	ADDQ         R8, SI
-	VMOVUPS      Y2, (SI)
-	ADDQ         R8, SI
-	VMOVUPS      Y3, (SI)
-	ADDQ         R8, SI
-	VMOVUPS      Y4, (SI)
+	ADDQ         $0x10, CX
+	DECQ         SI
+	JNZ          groupQ80x4_block
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y1, (DI)(R9*1)
+	VMOVUPS      Y2, (R8)
+	VMOVUPS      Y3, (R8)(R9*1)
 	VZEROUPPER
 	RET
 
-// func vectorQ4(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+// func vectorQ40(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·vectorQ4(SB), NOSPLIT, $0-64
-	MOVQ     w+0(FP), AX
-	MOVQ     ws+8(FP), CX
-	MOVQ     a+16(FP), DX
-	MOVQ     as+24(FP), BX
-	MOVQ     sums+32(FP), SI
-	MOVQ     out+40(FP), DI
-	MOVQ     blocks+48(FP), R8
-	MOVQ     panels+56(FP), R9
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
-	VPCMPEQB Y1, Y1, Y1
-	VPSRLW   $0x0c, Y1, Y1
-	VPSLLW   $0x08, Y1, Y2
-	VPOR     Y2, Y1, Y1
+TEXT ·vectorQ40(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ ws+16(FP), CX
+	MOVQ a+24(FP), DX
+	MOVQ as+32(FP), BX
+	MOVQ sums+40(FP), SI
+	MOVQ out+48(FP), DI
+	MOVQ blocks+56(FP), R8
+	MOVQ panels+64(FP), R9
 
-vectorQ4_panel:
-	VXORPS Y2, Y2, Y2
-	MOVQ   DX, R10
-	MOVQ   BX, R11
-	MOVQ   SI, R12
-	MOVQ   R8, R13
+vectorQ40_panel:
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, R11
+	MOVQ   BX, R12
+	MOVQ   SI, R13
+	MOVQ   R8, R10
 
-vectorQ4_block:
+vectorQ40_block:
 	PREFETCHT0   1024(AX)
-	VMOVDQU      (AX), Y3
-	VPSRLW       $0x04, Y3, Y4
-	VPAND        Y1, Y3, Y3
-	VPAND        Y1, Y4, Y4
-	VPBROADCASTD (R10), Y5
-	VPBROADCASTD 16(R10), Y6
-	VPMADDUBSW   Y5, Y3, Y3
-	VPMADDUBSW   Y6, Y4, Y4
-	VPADDW       Y3, Y4, Y3
-	VMOVDQU      32(AX), Y4
-	VPSRLW       $0x04, Y4, Y5
-	VPAND        Y1, Y4, Y4
-	VPAND        Y1, Y5, Y5
-	VPBROADCASTD 4(R10), Y6
-	VPBROADCASTD 20(R10), Y7
-	VPMADDUBSW   Y6, Y4, Y4
-	VPMADDUBSW   Y7, Y5, Y5
-	VPADDW       Y4, Y5, Y5
-	VPADDW       Y5, Y3, Y3
+	VMOVDQU      (AX), Y1
+	VPAND        constants<>+704(SB), Y1, Y1
+	VPBROADCASTD (R11), Y2
+	VPMADDUBSW   Y2, Y1, Y1
+	VMOVDQU      32(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 4(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
 	PREFETCHT0   1088(AX)
-	VMOVDQU      64(AX), Y4
-	VPSRLW       $0x04, Y4, Y5
-	VPAND        Y1, Y4, Y4
-	VPAND        Y1, Y5, Y5
-	VPBROADCASTD 8(R10), Y6
-	VPBROADCASTD 24(R10), Y7
-	VPMADDUBSW   Y6, Y4, Y4
-	VPMADDUBSW   Y7, Y5, Y5
-	VPADDW       Y4, Y5, Y5
-	VPADDW       Y5, Y3, Y3
-	VMOVDQU      96(AX), Y4
-	VPSRLW       $0x04, Y4, Y5
-	VPAND        Y1, Y4, Y4
-	VPAND        Y1, Y5, Y5
-	VPBROADCASTD 12(R10), Y6
-	VPBROADCASTD 28(R10), Y7
-	VPMADDUBSW   Y6, Y4, Y4
-	VPMADDUBSW   Y7, Y5, Y5
-	VPADDW       Y4, Y5, Y5
-	VPADDW       Y5, Y3, Y3
-	VPMADDWD     Y3, Y0, Y3
-	VPBROADCASTD (R12), Y4
-	VPSUBD       Y4, Y3, Y3
-	ADDQ         $0x04, R12
+	VMOVDQU      64(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 8(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      96(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 12(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 16(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 20(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      64(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 24(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      96(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 28(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VPMADDWD     constants<>+672(SB), Y1, Y1
+	VCVTPH2PS    (CX), Y2
+	VPBROADCASTD (R13), Y3
+	VPSUBD       Y3, Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VBROADCASTSS (R12), Y3
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
 	ADDQ         $0x00000080, AX
-	VCVTPH2PS    (CX), Y4
-	VBROADCASTSS (R11), Y5
-	VMULPS       Y4, Y5, Y5
-	VCVTDQ2PS    Y3, Y3
-	VMULPS       Y5, Y3, Y3
-	VADDPS       Y3, Y2, Y2
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, R12
+	ADDQ         $0x04, R13
 	ADDQ         $0x10, CX
-	ADDQ         $0x20, R10
-	ADDQ         $0x04, R11
-	DECQ         R13
-	JNZ          vectorQ4_block
-	VMOVUPS      Y2, (DI)
+	DECQ         R10
+	JNZ          vectorQ40_block
+	VMOVUPS      Y0, (DI)
 	ADDQ         $0x20, DI
 	DECQ         R9
-	JNZ          vectorQ4_panel
+	JNZ          vectorQ40_panel
 	VZEROUPPER
 	RET
 
-// func groupQ4x2(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// func groupQ40x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 // Requires: AVX, AVX2, F16C
-TEXT ·groupQ4x2(SB), NOSPLIT, $0-64
-	MOVQ     w+0(FP), AX
-	MOVQ     ws+8(FP), CX
-	MOVQ     a+16(FP), DX
-	MOVQ     as+24(FP), BX
-	MOVQ     sums+32(FP), SI
-	MOVQ     out+40(FP), DI
-	MOVQ     blocks+48(FP), R8
-	MOVQ     ldo+56(FP), R9
-	SHLQ     $0x02, R9
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
-	VPCMPEQB Y1, Y1, Y1
-	VPSRLW   $0x0c, Y1, Y1
-	VPSLLW   $0x08, Y1, Y2
-	VPOR     Y2, Y1, Y1
-	VXORPS   Y2, Y2, Y2
-	VXORPS   Y3, Y3, Y3
+TEXT ·groupQ40x2(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 
-groupQ4x2_block:
+groupQ40x2_block:
+	VMOVDQU      (AX), Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VPBROADCASTD (DX), Y2
+	VPMADDUBSW   Y2, Y3, Y2
+	VPBROADCASTD 4(DX), Y4
+	VPMADDUBSW   Y4, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 8(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 12(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      64(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 16(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 20(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 24(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 28(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      (AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 32(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 36(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 40(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 44(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      64(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 48(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 52(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 56(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 60(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VCVTPH2PS    (CX), Y4
+	VPBROADCASTD (SI), Y5
+	VPSUBD       Y5, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS (BX), Y5
+	VMULPS       Y4, Y5, Y5
+	VMULPS       Y5, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VPBROADCASTD 4(SI), Y2
+	VPSUBD       Y2, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 4(BX), Y2
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x08, SI
+	ADDQ         $0x10, CX
+	DECQ         DI
+	JNZ          groupQ40x2_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R9*1)
+	VZEROUPPER
+	RET
+
+// func groupQ40x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ40x3(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+groupQ40x3_block:
 	VMOVDQU      (AX), Y5
-	VPSRLW       $0x04, Y5, Y6
-	VPAND        Y1, Y5, Y5
-	VPAND        Y1, Y6, Y6
-	VPBROADCASTD (DX), Y4
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD (DX), Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPBROADCASTD 4(DX), Y4
 	VPMADDUBSW   Y4, Y5, Y4
-	VPBROADCASTD 4(DX), Y7
-	VPMADDUBSW   Y7, Y5, Y5
-	VPBROADCASTD 32(DX), Y7
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y5
+	VMOVDQU      32(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 12(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 16(DX), Y7
 	VPMADDUBSW   Y7, Y6, Y7
 	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 20(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      64(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 24(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 28(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 32(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      96(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
 	VPBROADCASTD 36(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 40(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 44(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      (AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 48(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 52(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 56(DX), Y7
 	VPMADDUBSW   Y7, Y6, Y7
 	VPADDW       Y7, Y5, Y5
 	VMOVDQU      32(AX), Y6
-	VPSRLW       $0x04, Y6, Y7
-	VPAND        Y1, Y6, Y6
-	VPAND        Y1, Y7, Y7
-	VPBROADCASTD 8(DX), Y8
-	VPMADDUBSW   Y8, Y6, Y8
-	VPADDW       Y8, Y4, Y4
-	VPBROADCASTD 12(DX), Y8
-	VPMADDUBSW   Y8, Y6, Y8
-	VPADDW       Y8, Y5, Y5
-	VPBROADCASTD 40(DX), Y6
-	VPMADDUBSW   Y6, Y7, Y6
-	VPADDW       Y6, Y4, Y4
-	VPBROADCASTD 44(DX), Y6
-	VPMADDUBSW   Y6, Y7, Y6
-	VPADDW       Y6, Y5, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 60(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 64(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 68(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
 	VMOVDQU      64(AX), Y6
-	VPSRLW       $0x04, Y6, Y7
-	VPAND        Y1, Y6, Y6
-	VPAND        Y1, Y7, Y7
-	VPBROADCASTD 16(DX), Y8
-	VPMADDUBSW   Y8, Y6, Y8
-	VPADDW       Y8, Y4, Y4
-	VPBROADCASTD 20(DX), Y8
-	VPMADDUBSW   Y8, Y6, Y8
-	VPADDW       Y8, Y5, Y5
-	VPBROADCASTD 48(DX), Y6
-	VPMADDUBSW   Y6, Y7, Y6
-	VPADDW       Y6, Y4, Y4
-	VPBROADCASTD 52(DX), Y6
-	VPMADDUBSW   Y6, Y7, Y6
-	VPADDW       Y6, Y5, Y5
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 72(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 76(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 80(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
 	VMOVDQU      96(AX), Y6
-	VPSRLW       $0x04, Y6, Y7
-	VPAND        Y1, Y6, Y6
-	VPAND        Y1, Y7, Y7
-	VPBROADCASTD 24(DX), Y8
-	VPMADDUBSW   Y8, Y6, Y8
-	VPADDW       Y8, Y4, Y4
-	VPBROADCASTD 28(DX), Y8
-	VPMADDUBSW   Y8, Y6, Y8
-	VPADDW       Y8, Y5, Y5
-	VPBROADCASTD 56(DX), Y6
-	VPMADDUBSW   Y6, Y7, Y6
-	VPADDW       Y6, Y4, Y4
-	VPBROADCASTD 60(DX), Y6
-	VPMADDUBSW   Y6, Y7, Y6
-	VPADDW       Y6, Y5, Y5
-	VPMADDWD     Y4, Y0, Y4
-	VPBROADCASTD (SI), Y6
-	VPSUBD       Y6, Y4, Y4
-	VPMADDWD     Y5, Y0, Y5
-	VPBROADCASTD 4(SI), Y6
-	VPSUBD       Y6, Y5, Y5
-	ADDQ         $0x08, SI
-	ADDQ         $0x00000080, AX
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 84(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 88(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 92(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
 	VCVTPH2PS    (CX), Y6
+	VPBROADCASTD (SI), Y7
+	VPSUBD       Y7, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
 	VBROADCASTSS (BX), Y7
 	VMULPS       Y6, Y7, Y7
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VPBROADCASTD 4(SI), Y3
+	VPSUBD       Y3, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
-	VMULPS       Y7, Y4, Y4
-	VADDPS       Y4, Y2, Y2
-	VBROADCASTSS 4(BX), Y4
-	VMULPS       Y6, Y4, Y4
+	VBROADCASTSS 4(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VPBROADCASTD 8(SI), Y3
+	VPSUBD       Y3, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y4, Y5, Y5
-	VADDPS       Y5, Y3, Y3
+	VBROADCASTSS 8(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000060, DX
+	ADDQ         $0x0c, BX
+	ADDQ         $0x0c, SI
 	ADDQ         $0x10, CX
-	ADDQ         $0x00000040, DX
-	ADDQ         $0x08, BX
-	DECQ         R8
-	JNZ          groupQ4x2_block
-	VMOVUPS      Y2, (DI)
-	ADDQ         R9, DI
-	VMOVUPS      Y3, (DI)
+	DECQ         DI
+	JNZ          groupQ40x3_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
 	VZEROUPPER
 	RET
 
-// func groupQ4x3(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// func groupQ40x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 // Requires: AVX, AVX2, F16C
-TEXT ·groupQ4x3(SB), NOSPLIT, $0-64
-	MOVQ     w+0(FP), AX
-	MOVQ     ws+8(FP), CX
-	MOVQ     a+16(FP), DX
-	MOVQ     as+24(FP), BX
-	MOVQ     sums+32(FP), SI
-	MOVQ     out+40(FP), DI
-	MOVQ     blocks+48(FP), R8
-	MOVQ     ldo+56(FP), R9
-	SHLQ     $0x02, R9
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
-	VPCMPEQB Y1, Y1, Y1
-	VPSRLW   $0x0c, Y1, Y1
-	VPSLLW   $0x08, Y1, Y2
-	VPOR     Y2, Y1, Y1
-	VXORPS   Y2, Y2, Y2
-	VXORPS   Y3, Y3, Y3
-	VXORPS   Y4, Y4, Y4
+TEXT ·groupQ40x4(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
 
-groupQ4x3_block:
+groupQ40x4_block:
 	VMOVDQU      (AX), Y7
-	VPSRLW       $0x04, Y7, Y8
-	VPAND        Y1, Y7, Y7
-	VPAND        Y1, Y8, Y8
-	VPBROADCASTD (DX), Y5
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD (DX), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 4(DX), Y5
 	VPMADDUBSW   Y5, Y7, Y5
-	VPBROADCASTD 4(DX), Y6
+	VPBROADCASTD 8(DX), Y6
 	VPMADDUBSW   Y6, Y7, Y6
-	VPBROADCASTD 8(DX), Y9
-	VPMADDUBSW   Y9, Y7, Y7
-	VPBROADCASTD 48(DX), Y9
+	VPBROADCASTD 12(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y7
+	VMOVDQU      32(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 16(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 20(DX), Y9
 	VPMADDUBSW   Y9, Y8, Y9
 	VPADDW       Y9, Y5, Y5
-	VPBROADCASTD 52(DX), Y9
+	VPBROADCASTD 24(DX), Y9
 	VPMADDUBSW   Y9, Y8, Y9
 	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 28(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      64(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 32(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 36(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 40(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 44(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      96(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 48(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 52(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
 	VPBROADCASTD 56(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 60(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      (AX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 64(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 68(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 72(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 76(DX), Y9
 	VPMADDUBSW   Y9, Y8, Y9
 	VPADDW       Y9, Y7, Y7
 	VMOVDQU      32(AX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y1, Y8, Y8
-	VPAND        Y1, Y9, Y9
-	VPBROADCASTD 12(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 16(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y6, Y6
-	VPBROADCASTD 20(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y7, Y7
-	VPBROADCASTD 60(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y5, Y5
-	VPBROADCASTD 64(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y6, Y6
-	VPBROADCASTD 68(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y7, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 80(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 84(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 88(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 92(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
 	VMOVDQU      64(AX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y1, Y8, Y8
-	VPAND        Y1, Y9, Y9
-	VPBROADCASTD 24(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 28(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y6, Y6
-	VPBROADCASTD 32(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y7, Y7
-	VPBROADCASTD 72(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y5, Y5
-	VPBROADCASTD 76(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y6, Y6
-	VPBROADCASTD 80(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y7, Y7
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 96(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 100(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 104(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 108(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
 	VMOVDQU      96(AX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y1, Y8, Y8
-	VPAND        Y1, Y9, Y9
-	VPBROADCASTD 36(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 40(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y6, Y6
-	VPBROADCASTD 44(DX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y7, Y7
-	VPBROADCASTD 84(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y5, Y5
-	VPBROADCASTD 88(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y6, Y6
-	VPBROADCASTD 92(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPADDW       Y8, Y7, Y7
-	VPMADDWD     Y5, Y0, Y5
-	VPBROADCASTD (SI), Y8
-	VPSUBD       Y8, Y5, Y5
-	VPMADDWD     Y6, Y0, Y6
-	VPBROADCASTD 4(SI), Y8
-	VPSUBD       Y8, Y6, Y6
-	VPMADDWD     Y7, Y0, Y7
-	VPBROADCASTD 8(SI), Y8
-	VPSUBD       Y8, Y7, Y7
-	ADDQ         $0x0c, SI
-	ADDQ         $0x00000080, AX
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 112(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 116(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 120(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 124(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y7
 	VCVTPH2PS    (CX), Y8
+	VPBROADCASTD (SI), Y9
+	VPSUBD       Y9, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (BX), Y9
 	VMULPS       Y8, Y9, Y9
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VPBROADCASTD 4(SI), Y4
+	VPSUBD       Y4, Y5, Y5
 	VCVTDQ2PS    Y5, Y5
-	VMULPS       Y9, Y5, Y5
-	VADDPS       Y5, Y2, Y2
-	VBROADCASTSS 4(BX), Y5
-	VMULPS       Y8, Y5, Y5
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VPBROADCASTD 8(SI), Y4
+	VPSUBD       Y4, Y6, Y6
 	VCVTDQ2PS    Y6, Y6
-	VMULPS       Y5, Y6, Y6
-	VADDPS       Y6, Y3, Y3
-	VBROADCASTSS 8(BX), Y5
-	VMULPS       Y8, Y5, Y5
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VPBROADCASTD 12(SI), Y4
+	VPSUBD       Y4, Y7, Y7
 	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y5, Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
 	ADDQ         $0x10, CX
-	ADDQ         $0x00000060, DX
-	ADDQ         $0x0c, BX
-	DECQ         R8
-	JNZ          groupQ4x3_block
-	VMOVUPS      Y2, (DI)
-	ADDQ         R9, DI
-	VMOVUPS      Y3, (DI)
-	ADDQ         R9, DI
-	VMOVUPS      Y4, (DI)
+	DECQ         DI
+	JNZ          groupQ40x4_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VMOVUPS      Y3, (R9)(R10*1)
 	VZEROUPPER
 	RET
 
-// func groupQ4x4(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
-TEXT ·groupQ4x4(SB), NOSPLIT, $0-64
-	MOVQ     w+0(FP), AX
-	MOVQ     ws+8(FP), CX
-	MOVQ     a+16(FP), DX
-	MOVQ     as+24(FP), BX
-	MOVQ     sums+32(FP), SI
-	MOVQ     out+40(FP), DI
-	MOVQ     blocks+48(FP), R8
-	MOVQ     ldo+56(FP), R9
-	SHLQ     $0x02, R9
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
-	VPCMPEQB Y1, Y1, Y1
-	VPSRLW   $0x0c, Y1, Y1
-	VPSLLW   $0x08, Y1, Y2
-	VPOR     Y2, Y1, Y1
-	VXORPS   Y2, Y2, Y2
-	VXORPS   Y3, Y3, Y3
-	VXORPS   Y4, Y4, Y4
-	VXORPS   Y5, Y5, Y5
+// func vectorQ41(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·vectorQ41(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ ws+16(FP), CX
+	MOVQ a+24(FP), DX
+	MOVQ as+32(FP), BX
+	MOVQ sums+40(FP), SI
+	MOVQ out+48(FP), DI
+	MOVQ blocks+56(FP), R8
+	MOVQ panels+64(FP), R9
 
-groupQ4x4_block:
-	VMOVDQU      (AX), Y9
-	VPSRLW       $0x04, Y9, Y10
-	VPAND        Y1, Y9, Y9
-	VPAND        Y1, Y10, Y10
-	VPBROADCASTD (DX), Y6
-	VPMADDUBSW   Y6, Y9, Y6
-	VPBROADCASTD 4(DX), Y7
-	VPMADDUBSW   Y7, Y9, Y7
-	VPBROADCASTD 8(DX), Y8
-	VPMADDUBSW   Y8, Y9, Y8
-	VPBROADCASTD 12(DX), Y11
-	VPMADDUBSW   Y11, Y9, Y9
-	VPBROADCASTD 64(DX), Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPADDW       Y11, Y6, Y6
-	VPBROADCASTD 68(DX), Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPADDW       Y11, Y7, Y7
-	VPBROADCASTD 72(DX), Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPADDW       Y11, Y8, Y8
-	VPBROADCASTD 76(DX), Y11
-	VPMADDUBSW   Y11, Y10, Y11
-	VPADDW       Y11, Y9, Y9
-	VMOVDQU      32(AX), Y10
-	VPSRLW       $0x04, Y10, Y11
-	VPAND        Y1, Y10, Y10
-	VPAND        Y1, Y11, Y11
-	VPBROADCASTD 16(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y6, Y6
-	VPBROADCASTD 20(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y7, Y7
-	VPBROADCASTD 24(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y8, Y8
-	VPBROADCASTD 28(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y9, Y9
-	VPBROADCASTD 80(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y6, Y6
-	VPBROADCASTD 84(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y7, Y7
-	VPBROADCASTD 88(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y8, Y8
-	VPBROADCASTD 92(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y9, Y9
-	VMOVDQU      64(AX), Y10
-	VPSRLW       $0x04, Y10, Y11
-	VPAND        Y1, Y10, Y10
-	VPAND        Y1, Y11, Y11
-	VPBROADCASTD 32(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y6, Y6
-	VPBROADCASTD 36(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y7, Y7
-	VPBROADCASTD 40(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y8, Y8
-	VPBROADCASTD 44(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y9, Y9
-	VPBROADCASTD 96(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y6, Y6
-	VPBROADCASTD 100(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y7, Y7
-	VPBROADCASTD 104(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y8, Y8
-	VPBROADCASTD 108(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y9, Y9
-	VMOVDQU      96(AX), Y10
-	VPSRLW       $0x04, Y10, Y11
-	VPAND        Y1, Y10, Y10
-	VPAND        Y1, Y11, Y11
-	VPBROADCASTD 48(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y6, Y6
-	VPBROADCASTD 52(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y7, Y7
-	VPBROADCASTD 56(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y8, Y8
-	VPBROADCASTD 60(DX), Y12
-	VPMADDUBSW   Y12, Y10, Y12
-	VPADDW       Y12, Y9, Y9
-	VPBROADCASTD 112(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y6, Y6
-	VPBROADCASTD 116(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y7, Y7
-	VPBROADCASTD 120(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y8, Y8
-	VPBROADCASTD 124(DX), Y10
-	VPMADDUBSW   Y10, Y11, Y10
-	VPADDW       Y10, Y9, Y9
-	VPMADDWD     Y6, Y0, Y6
-	VPBROADCASTD (SI), Y10
-	VPSUBD       Y10, Y6, Y6
-	VPMADDWD     Y7, Y0, Y7
-	VPBROADCASTD 4(SI), Y10
-	VPSUBD       Y10, Y7, Y7
-	VPMADDWD     Y8, Y0, Y8
-	VPBROADCASTD 8(SI), Y10
-	VPSUBD       Y10, Y8, Y8
-	VPMADDWD     Y9, Y0, Y9
-	VPBROADCASTD 12(SI), Y10
-	VPSUBD       Y10, Y9, Y9
-	ADDQ         $0x10, SI
+vectorQ41_panel:
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, R11
+	MOVQ   BX, R12
+	MOVQ   SI, R13
+	MOVQ   R8, R10
+
+vectorQ41_block:
+	PREFETCHT0   1024(AX)
+	VMOVDQU      (AX), Y1
+	VPAND        constants<>+704(SB), Y1, Y1
+	VPBROADCASTD (R11), Y2
+	VPMADDUBSW   Y2, Y1, Y1
+	VMOVDQU      32(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 4(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	PREFETCHT0   1088(AX)
+	VMOVDQU      64(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 8(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      96(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 12(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 16(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 20(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      64(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 24(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      96(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VPBROADCASTD 28(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VPMADDWD     constants<>+672(SB), Y1, Y1
+	VCVTPH2PS    (CX), Y2
+	VCVTPH2PS    16(CX), Y3
+	VCVTDQ2PS    Y1, Y1
+	VBROADCASTSS (R12), Y4
+	VMULPS       Y2, Y4, Y4
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS (R13), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VADDPS       Y1, Y0, Y0
 	ADDQ         $0x00000080, AX
-	VCVTPH2PS    (CX), Y10
-	VBROADCASTSS (BX), Y11
-	VMULPS       Y10, Y11, Y11
-	VCVTDQ2PS    Y6, Y6
-	VMULPS       Y11, Y6, Y6
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, R12
+	ADDQ         $0x04, R13
+	ADDQ         $0x20, CX
+	DECQ         R10
+	JNZ          vectorQ41_block
+	VMOVUPS      Y0, (DI)
+	ADDQ         $0x20, DI
+	DECQ         R9
+	JNZ          vectorQ41_panel
+	VZEROUPPER
+	RET
+
+// func groupQ41x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ41x2(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+groupQ41x2_block:
+	VMOVDQU      (AX), Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VPBROADCASTD (DX), Y2
+	VPMADDUBSW   Y2, Y3, Y2
+	VPBROADCASTD 4(DX), Y4
+	VPMADDUBSW   Y4, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 8(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 12(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      64(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 16(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 20(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 24(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 28(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      (AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 32(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 36(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 40(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 44(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      64(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 48(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 52(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 56(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 60(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VCVTPH2PS    (CX), Y4
+	VCVTPH2PS    16(CX), Y5
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS (BX), Y6
+	VMULPS       Y4, Y6, Y6
+	VMULPS       Y6, Y2, Y2
+	VBROADCASTSS (SI), Y6
+	VMULPS       Y5, Y6, Y6
 	VADDPS       Y6, Y2, Y2
-	VBROADCASTSS 4(BX), Y6
-	VMULPS       Y10, Y6, Y6
-	VCVTDQ2PS    Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VADDPS       Y7, Y3, Y3
-	VBROADCASTSS 8(BX), Y6
-	VMULPS       Y10, Y6, Y6
-	VCVTDQ2PS    Y8, Y8
+	VADDPS       Y2, Y0, Y0
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 4(BX), Y2
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y2, Y3, Y3
+	VBROADCASTSS 4(SI), Y2
+	VMULPS       Y5, Y2, Y2
+	VADDPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x08, SI
+	ADDQ         $0x20, CX
+	DECQ         DI
+	JNZ          groupQ41x2_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R9*1)
+	VZEROUPPER
+	RET
+
+// func groupQ41x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ41x3(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+groupQ41x3_block:
+	VMOVDQU      (AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD (DX), Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPBROADCASTD 4(DX), Y4
+	VPMADDUBSW   Y4, Y5, Y4
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y5
+	VMOVDQU      32(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 12(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 16(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 20(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      64(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 24(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 28(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 32(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      96(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 36(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 40(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 44(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      (AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 48(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 52(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 56(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      32(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 60(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 64(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 68(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      64(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 72(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 76(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 80(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      96(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD 84(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 88(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 92(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VCVTPH2PS    (CX), Y6
+	VCVTPH2PS    16(CX), Y7
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (BX), Y8
 	VMULPS       Y6, Y8, Y8
-	VADDPS       Y8, Y4, Y4
-	VBROADCASTSS 12(BX), Y6
-	VMULPS       Y10, Y6, Y6
-	VCVTDQ2PS    Y9, Y9
-	VMULPS       Y6, Y9, Y9
-	VADDPS       Y9, Y5, Y5
-	ADDQ         $0x10, CX
+	VMULPS       Y8, Y3, Y3
+	VBROADCASTSS (SI), Y8
+	VMULPS       Y7, Y8, Y8
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 4(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y4, Y4
+	VBROADCASTSS 4(SI), Y3
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 8(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y5, Y5
+	VBROADCASTSS 8(SI), Y3
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000060, DX
+	ADDQ         $0x0c, BX
+	ADDQ         $0x0c, SI
+	ADDQ         $0x20, CX
+	DECQ         DI
+	JNZ          groupQ41x3_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VZEROUPPER
+	RET
+
+// func groupQ41x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ41x4(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+groupQ41x4_block:
+	VMOVDQU      (AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD (DX), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y7, Y5
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPBROADCASTD 12(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y7
+	VMOVDQU      32(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 16(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 20(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 24(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 28(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      64(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 32(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 36(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 40(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 44(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      96(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 48(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 52(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 56(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 60(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      (AX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 64(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 68(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 72(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 76(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      32(AX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 80(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 84(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 88(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 92(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      64(AX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 96(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 100(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 104(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 108(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      96(AX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD 112(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 116(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 120(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 124(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VCVTPH2PS    (CX), Y8
+	VCVTPH2PS    16(CX), Y9
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (BX), Y10
+	VMULPS       Y8, Y10, Y10
+	VMULPS       Y10, Y4, Y4
+	VBROADCASTSS (SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 4(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VBROADCASTSS 8(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VBROADCASTSS 12(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, DX
 	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	ADDQ         $0x20, CX
+	DECQ         DI
+	JNZ          groupQ41x4_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VMOVUPS      Y3, (R9)(R10*1)
+	VZEROUPPER
+	RET
+
+// func vectorQ50(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·vectorQ50(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ ws+16(FP), CX
+	MOVQ a+24(FP), DX
+	MOVQ as+32(FP), BX
+	MOVQ sums+40(FP), SI
+	MOVQ out+48(FP), DI
+	MOVQ blocks+56(FP), R8
+	MOVQ panels+64(FP), R9
+
+vectorQ50_panel:
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, R11
+	MOVQ   BX, R12
+	MOVQ   SI, R13
+	MOVQ   R8, R10
+
+vectorQ50_block:
+	PREFETCHT0   1280(AX)
+	VMOVDQU      (AX), Y1
+	VPAND        constants<>+704(SB), Y1, Y1
+	PREFETCHT0   1408(AX)
+	VMOVDQU      128(AX), Y2
+	VPSLLW       $0x04, Y2, Y2
+	VPAND        constants<>+736(SB), Y2, Y2
+	VPOR         Y2, Y1, Y1
+	VPBROADCASTD (R11), Y2
+	VPMADDUBSW   Y2, Y1, Y1
+	VMOVDQU      32(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x03, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VPBROADCASTD 4(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	PREFETCHT0   1344(AX)
+	VMOVDQU      64(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x02, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VPBROADCASTD 8(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      96(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x01, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VPBROADCASTD 12(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VPMADDWD     constants<>+672(SB), Y1, Y1
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VMOVDQU      128(AX), Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VPBROADCASTD 16(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y2
+	VMOVDQU      32(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VMOVDQU      128(AX), Y4
+	VPSRLW       $0x01, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPBROADCASTD 20(R11), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VMOVDQU      128(AX), Y4
+	VPSRLW       $0x02, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPBROADCASTD 24(R11), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VMOVDQU      128(AX), Y4
+	VPSRLW       $0x03, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPBROADCASTD 28(R11), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPADDD       Y2, Y1, Y1
+	VCVTPH2PS    (CX), Y2
+	VPBROADCASTD (R13), Y3
+	VPADDD       Y3, Y3, Y3
+	VPSUBD       Y3, Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VBROADCASTSS (R12), Y3
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, R12
+	ADDQ         $0x04, R13
+	ADDQ         $0x10, CX
+	DECQ         R10
+	JNZ          vectorQ50_block
+	VMOVUPS      Y0, (DI)
+	ADDQ         $0x20, DI
+	DECQ         R9
+	JNZ          vectorQ50_panel
+	VZEROUPPER
+	RET
+
+// func groupQ50x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ50x2(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+groupQ50x2_block:
+	VMOVDQU      (AX), Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VMOVDQU      128(AX), Y2
+	VPSLLW       $0x04, Y2, Y2
+	VPAND        constants<>+736(SB), Y2, Y2
+	VPOR         Y2, Y3, Y3
+	VPBROADCASTD (DX), Y2
+	VPMADDUBSW   Y2, Y3, Y2
+	VPBROADCASTD 4(DX), Y4
+	VPMADDUBSW   Y4, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x03, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 8(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 12(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      64(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x02, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 16(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 20(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x01, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 24(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 28(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VMOVDQU      (AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y5, Y5
+	VPBROADCASTD 32(DX), Y4
+	VPMADDUBSW   Y4, Y5, Y4
+	VPBROADCASTD 36(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y5
+	VMOVDQU      32(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSRLW       $0x01, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 40(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 44(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      64(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSRLW       $0x02, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 48(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 52(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      96(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSRLW       $0x03, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 56(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 60(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VCVTPH2PS    (CX), Y4
+	VPBROADCASTD (SI), Y5
+	VPADDD       Y5, Y5, Y5
+	VPSUBD       Y5, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS (BX), Y5
+	VMULPS       Y4, Y5, Y5
+	VMULPS       Y5, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VPBROADCASTD 4(SI), Y2
+	VPADDD       Y2, Y2, Y2
+	VPSUBD       Y2, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 4(BX), Y2
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x08, SI
+	ADDQ         $0x10, CX
+	DECQ         DI
+	JNZ          groupQ50x2_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R9*1)
+	VZEROUPPER
+	RET
+
+// func groupQ50x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ50x3(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+groupQ50x3_block:
+	VMOVDQU      (AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x04, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y5, Y5
+	VPBROADCASTD (DX), Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPBROADCASTD 4(DX), Y4
+	VPMADDUBSW   Y4, Y5, Y4
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y5
+	VMOVDQU      32(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSLLW       $0x03, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 12(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 16(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 20(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      64(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSLLW       $0x02, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 24(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 28(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 32(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      96(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSLLW       $0x01, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 36(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 40(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 44(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VMOVDQU      (AX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y6
+	VPAND        constants<>+736(SB), Y6, Y6
+	VPOR         Y6, Y8, Y8
+	VPBROADCASTD 48(DX), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPBROADCASTD 52(DX), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 56(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSRLW       $0x01, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 60(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 64(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 68(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      64(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSRLW       $0x02, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 76(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 80(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSRLW       $0x03, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 84(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 88(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 92(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VCVTPH2PS    (CX), Y6
+	VPBROADCASTD (SI), Y7
+	VPADDD       Y7, Y7, Y7
+	VPSUBD       Y7, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (BX), Y7
+	VMULPS       Y6, Y7, Y7
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VPBROADCASTD 4(SI), Y3
+	VPADDD       Y3, Y3, Y3
+	VPSUBD       Y3, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 4(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VPBROADCASTD 8(SI), Y3
+	VPADDD       Y3, Y3, Y3
+	VPSUBD       Y3, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 8(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000060, DX
+	ADDQ         $0x0c, BX
+	ADDQ         $0x0c, SI
+	ADDQ         $0x10, CX
+	DECQ         DI
+	JNZ          groupQ50x3_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VZEROUPPER
+	RET
+
+// func groupQ50x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ50x4(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+groupQ50x4_block:
+	VMOVDQU      (AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VMOVDQU      128(AX), Y4
+	VPSLLW       $0x04, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y7, Y7
+	VPBROADCASTD (DX), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y7, Y5
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPBROADCASTD 12(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y7
+	VMOVDQU      32(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x03, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 16(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 20(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 24(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 28(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      64(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x02, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 32(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 36(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 40(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 44(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      96(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x01, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 48(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 52(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 56(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 60(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VMOVDQU      (AX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        constants<>+704(SB), Y11, Y11
+	VMOVDQU      128(AX), Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y11, Y11
+	VPBROADCASTD 64(DX), Y8
+	VPMADDUBSW   Y8, Y11, Y8
+	VPBROADCASTD 68(DX), Y9
+	VPMADDUBSW   Y9, Y11, Y9
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y11, Y10
+	VPBROADCASTD 76(DX), Y12
+	VPMADDUBSW   Y12, Y11, Y11
+	VMOVDQU      32(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x01, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 80(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 84(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 88(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 92(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VMOVDQU      64(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x02, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 96(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 100(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 104(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 108(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VMOVDQU      96(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x03, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 112(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 116(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 120(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 124(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VCVTPH2PS    (CX), Y8
+	VPBROADCASTD (SI), Y9
+	VPADDD       Y9, Y9, Y9
+	VPSUBD       Y9, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (BX), Y9
+	VMULPS       Y8, Y9, Y9
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VPBROADCASTD 4(SI), Y4
+	VPADDD       Y4, Y4, Y4
+	VPSUBD       Y4, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VPBROADCASTD 8(SI), Y4
+	VPADDD       Y4, Y4, Y4
+	VPSUBD       Y4, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VPBROADCASTD 12(SI), Y4
+	VPADDD       Y4, Y4, Y4
+	VPSUBD       Y4, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, CX
+	DECQ         DI
+	JNZ          groupQ50x4_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VMOVUPS      Y3, (R9)(R10*1)
+	VZEROUPPER
+	RET
+
+// func vectorQ51(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·vectorQ51(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ ws+16(FP), CX
+	MOVQ a+24(FP), DX
+	MOVQ as+32(FP), BX
+	MOVQ sums+40(FP), SI
+	MOVQ out+48(FP), DI
+	MOVQ blocks+56(FP), R8
+	MOVQ panels+64(FP), R9
+
+vectorQ51_panel:
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, R11
+	MOVQ   BX, R12
+	MOVQ   SI, R13
+	MOVQ   R8, R10
+
+vectorQ51_block:
+	PREFETCHT0   1280(AX)
+	VMOVDQU      (AX), Y1
+	VPAND        constants<>+704(SB), Y1, Y1
+	PREFETCHT0   1408(AX)
+	VMOVDQU      128(AX), Y2
+	VPSLLW       $0x04, Y2, Y2
+	VPAND        constants<>+736(SB), Y2, Y2
+	VPOR         Y2, Y1, Y1
+	VPBROADCASTD (R11), Y2
+	VPMADDUBSW   Y2, Y1, Y1
+	VMOVDQU      32(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x03, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VPBROADCASTD 4(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	PREFETCHT0   1344(AX)
+	VMOVDQU      64(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x02, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VPBROADCASTD 8(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VMOVDQU      96(AX), Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x01, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VPBROADCASTD 12(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPADDW       Y3, Y1, Y1
+	VPMADDWD     constants<>+672(SB), Y1, Y1
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        constants<>+704(SB), Y2, Y2
+	VMOVDQU      128(AX), Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VPBROADCASTD 16(R11), Y3
+	VPMADDUBSW   Y3, Y2, Y2
+	VMOVDQU      32(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VMOVDQU      128(AX), Y4
+	VPSRLW       $0x01, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPBROADCASTD 20(R11), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VMOVDQU      128(AX), Y4
+	VPSRLW       $0x02, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPBROADCASTD 24(R11), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VMOVDQU      128(AX), Y4
+	VPSRLW       $0x03, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPBROADCASTD 28(R11), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPADDD       Y2, Y1, Y1
+	VCVTPH2PS    (CX), Y2
+	VCVTPH2PS    16(CX), Y3
+	VCVTDQ2PS    Y1, Y1
+	VBROADCASTSS (R12), Y4
+	VMULPS       Y2, Y4, Y4
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS (R13), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000020, R11
+	ADDQ         $0x04, R12
+	ADDQ         $0x04, R13
+	ADDQ         $0x20, CX
+	DECQ         R10
+	JNZ          vectorQ51_block
+	VMOVUPS      Y0, (DI)
+	ADDQ         $0x20, DI
+	DECQ         R9
+	JNZ          vectorQ51_panel
+	VZEROUPPER
+	RET
+
+// func groupQ51x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ51x2(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R9
+	SHLQ   $0x02, R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+groupQ51x2_block:
+	VMOVDQU      (AX), Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VMOVDQU      128(AX), Y2
+	VPSLLW       $0x04, Y2, Y2
+	VPAND        constants<>+736(SB), Y2, Y2
+	VPOR         Y2, Y3, Y3
+	VPBROADCASTD (DX), Y2
+	VPMADDUBSW   Y2, Y3, Y2
+	VPBROADCASTD 4(DX), Y4
+	VPMADDUBSW   Y4, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x03, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 8(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 12(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      64(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x02, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 16(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 20(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x01, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 24(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y2, Y2
+	VPBROADCASTD 28(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VMOVDQU      (AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y5, Y5
+	VPBROADCASTD 32(DX), Y4
+	VPMADDUBSW   Y4, Y5, Y4
+	VPBROADCASTD 36(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y5
+	VMOVDQU      32(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSRLW       $0x01, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 40(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 44(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      64(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSRLW       $0x02, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 48(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 52(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      96(AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSRLW       $0x03, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 56(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 60(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VCVTPH2PS    (CX), Y4
+	VCVTPH2PS    16(CX), Y5
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS (BX), Y6
+	VMULPS       Y4, Y6, Y6
+	VMULPS       Y6, Y2, Y2
+	VBROADCASTSS (SI), Y6
+	VMULPS       Y5, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 4(BX), Y2
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y2, Y3, Y3
+	VBROADCASTSS 4(SI), Y2
+	VMULPS       Y5, Y2, Y2
+	VADDPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x08, SI
+	ADDQ         $0x20, CX
+	DECQ         DI
+	JNZ          groupQ51x2_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R9*1)
+	VZEROUPPER
+	RET
+
+// func groupQ51x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ51x3(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+groupQ51x3_block:
+	VMOVDQU      (AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x04, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y5, Y5
+	VPBROADCASTD (DX), Y3
+	VPMADDUBSW   Y3, Y5, Y3
+	VPBROADCASTD 4(DX), Y4
+	VPMADDUBSW   Y4, Y5, Y4
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y5
+	VMOVDQU      32(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSLLW       $0x03, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 12(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 16(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 20(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      64(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSLLW       $0x02, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 24(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 28(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 32(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VMOVDQU      96(AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y7
+	VPSLLW       $0x01, Y7, Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y6, Y6
+	VPBROADCASTD 36(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y3, Y3
+	VPBROADCASTD 40(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y4, Y4
+	VPBROADCASTD 44(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPADDW       Y7, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VMOVDQU      (AX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y6
+	VPAND        constants<>+736(SB), Y6, Y6
+	VPOR         Y6, Y8, Y8
+	VPBROADCASTD 48(DX), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPBROADCASTD 52(DX), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 56(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSRLW       $0x01, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 60(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 64(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 68(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      64(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSRLW       $0x02, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 76(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 80(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSRLW       $0x03, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 84(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 88(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 92(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VCVTPH2PS    (CX), Y6
+	VCVTPH2PS    16(CX), Y7
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (BX), Y8
+	VMULPS       Y6, Y8, Y8
+	VMULPS       Y8, Y3, Y3
+	VBROADCASTSS (SI), Y8
+	VMULPS       Y7, Y8, Y8
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 4(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y4, Y4
+	VBROADCASTSS 4(SI), Y3
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 8(BX), Y3
+	VMULPS       Y6, Y3, Y3
+	VMULPS       Y3, Y5, Y5
+	VBROADCASTSS 8(SI), Y3
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000060, DX
+	ADDQ         $0x0c, BX
+	ADDQ         $0x0c, SI
+	ADDQ         $0x20, CX
+	DECQ         DI
+	JNZ          groupQ51x3_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VZEROUPPER
+	RET
+
+// func groupQ51x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ51x4(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+groupQ51x4_block:
+	VMOVDQU      (AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VMOVDQU      128(AX), Y4
+	VPSLLW       $0x04, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y7, Y7
+	VPBROADCASTD (DX), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y7, Y5
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPBROADCASTD 12(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y7
+	VMOVDQU      32(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x03, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 16(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 20(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 24(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 28(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      64(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x02, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 32(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 36(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 40(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 44(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      96(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x01, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 48(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 52(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 56(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 60(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VMOVDQU      (AX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        constants<>+704(SB), Y11, Y11
+	VMOVDQU      128(AX), Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y11, Y11
+	VPBROADCASTD 64(DX), Y8
+	VPMADDUBSW   Y8, Y11, Y8
+	VPBROADCASTD 68(DX), Y9
+	VPMADDUBSW   Y9, Y11, Y9
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y11, Y10
+	VPBROADCASTD 76(DX), Y12
+	VPMADDUBSW   Y12, Y11, Y11
+	VMOVDQU      32(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x01, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 80(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 84(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 88(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 92(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VMOVDQU      64(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x02, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 96(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 100(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 104(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 108(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VMOVDQU      96(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x03, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 112(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 116(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 120(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 124(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VCVTPH2PS    (CX), Y8
+	VCVTPH2PS    16(CX), Y9
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (BX), Y10
+	VMULPS       Y8, Y10, Y10
+	VMULPS       Y10, Y4, Y4
+	VBROADCASTSS (SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 4(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VBROADCASTSS 8(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VBROADCASTSS 12(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	ADDQ         $0x20, CX
+	DECQ         DI
+	JNZ          groupQ51x4_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VMOVUPS      Y3, (R9)(R10*1)
+	VZEROUPPER
+	RET
+
+// func vectorQ4K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·vectorQ4K(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ ws+16(FP), CX
+	MOVQ a+24(FP), DX
+	MOVQ as+32(FP), BX
+	MOVQ fine+8(FP), SI
+	MOVQ sums+40(FP), DI
+	MOVQ out+48(FP), R8
+	MOVQ blocks+56(FP), R9
+	MOVQ panels+64(FP), R10
+	SHRQ $0x03, R9
+
+vectorQ4K_panel:
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, R12
+	MOVQ   BX, R13
+	MOVQ   DI, R14
+	MOVQ   R9, R11
+
+vectorQ4K_block:
+	VXORPS Y1, Y1, Y1
+	MOVQ   $0x00000008, R15
+
+vectorQ4K_part:
+	VPBROADCASTQ (SI), Y2
+	VPSHUFB      constants<>+800(SB), Y2, Y2
+	PREFETCHT0   1024(AX)
+	VMOVDQU      (AX), Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	VPBROADCASTD (R12), Y4
+	VPMADDUBSW   Y4, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 4(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	PREFETCHT0   1088(AX)
+	VMOVDQU      64(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 8(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 12(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      (AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 16(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 20(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      64(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 24(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD 28(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VPMADDWD     Y2, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (R13), Y2
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x08, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000020, R12
+	ADDQ         $0x04, R13
+	DECQ         R15
+	JNZ          vectorQ4K_part
+	VCVTPH2PS    (CX), Y2
+	VMULPS       Y2, Y1, Y1
+	VPMOVZXBD    (SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (R14), Y4
+	VXORPS       Y2, Y2, Y2
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    8(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 4(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    16(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 8(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    24(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 12(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    32(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 16(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    40(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 20(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    48(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 24(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    56(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 28(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VCVTPH2PS    16(CX), Y3
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y2, Y1, Y1
+	ADDQ         $0x00000020, R14
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       Y1, Y0, Y0
+	DECQ         R11
+	JNZ          vectorQ4K_block
+	VMOVUPS      Y0, (R8)
+	ADDQ         $0x20, R8
+	DECQ         R10
+	JNZ          vectorQ4K_panel
+	VZEROUPPER
+	RET
+
+// func groupQ4Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ4Kx2(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R10
+	SHLQ    $0x02, R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R10*1)
+	SHRQ    $0x03, R8
+
+groupQ4Kx2_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   $0x00000008, R11
+
+groupQ4Kx2_part:
+	VPBROADCASTQ (SI), Y2
+	VPSHUFB      constants<>+800(SB), Y2, Y2
+	VMOVDQU      (AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VPBROADCASTD (DX), Y3
+	VPMADDUBSW   Y3, Y4, Y3
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y4
+	VMOVDQU      32(AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 12(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      64(AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD 16(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 20(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      96(AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD 24(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 28(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      (AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD 32(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 36(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      32(AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD 40(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 44(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      64(AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD 48(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 52(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      96(AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VPBROADCASTD 56(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 60(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VPMADDWD     Y2, Y3, Y3
+	VPMADDWD     Y2, Y4, Y4
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (BX), Y2
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 4(BX), Y2
+	VMULPS       Y2, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	ADDQ         $0x08, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	DECQ         R11
+	JNZ          groupQ4Kx2_part
+	VCVTPH2PS    (CX), Y2
+	VMULPS       Y2, Y0, Y0
+	VMULPS       Y2, Y1, Y1
+	VPMOVZXBD    (SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (DI), Y3
+	VXORPS       Y2, Y2, Y2
+	VMULPS       Y4, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VBROADCASTSS 4(DI), Y5
+	VXORPS       Y3, Y3, Y3
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    8(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 8(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 12(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    16(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 16(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 20(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    24(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 24(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 28(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    32(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 32(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 36(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    40(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 40(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 44(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    48(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 48(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 52(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    56(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 56(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 60(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VCVTPH2PS    16(CX), Y4
+	VMULPS       Y4, Y2, Y2
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y3, Y1, Y1
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       (R9), Y0, Y0
+	VMOVUPS      Y0, (R9)
+	VADDPS       (R9)(R10*1), Y1, Y1
+	VMOVUPS      Y1, (R9)(R10*1)
 	DECQ         R8
-	JNZ          groupQ4x4_block
-	VMOVUPS      Y2, (DI)
-	ADDQ         R9, DI
-	VMOVUPS      Y3, (DI)
-	ADDQ         R9, DI
-	VMOVUPS      Y4, (DI)
-	ADDQ         R9, DI
-	VMOVUPS      Y5, (DI)
+	JNZ          groupQ4Kx2_block
+	VZEROUPPER
+	RET
+
+// func groupQ4Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ4Kx3(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R11*1)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)
+	SHRQ    $0x03, R8
+
+groupQ4Kx3_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   $0x00000008, R12
+
+groupQ4Kx3_part:
+	VPBROADCASTQ (SI), Y3
+	VPSHUFB      constants<>+800(SB), Y3, Y3
+	VMOVDQU      (AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VPBROADCASTD (DX), Y4
+	VPMADDUBSW   Y4, Y6, Y4
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPBROADCASTD 8(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y6
+	VMOVDQU      32(AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD 12(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 16(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 20(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      64(AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD 24(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 28(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 32(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      96(AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD 36(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 40(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 44(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      (AX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD 48(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 52(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 56(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      32(AX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD 60(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 64(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 68(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      64(AX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD 72(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 76(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 80(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      96(AX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VPBROADCASTD 84(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 88(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 92(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VPMADDWD     Y3, Y4, Y4
+	VPMADDWD     Y3, Y5, Y5
+	VPMADDWD     Y3, Y6, Y6
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (BX), Y3
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(BX), Y3
+	VMULPS       Y3, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 8(BX), Y3
+	VMULPS       Y3, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	ADDQ         $0x08, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000060, DX
+	ADDQ         $0x0c, BX
+	DECQ         R12
+	JNZ          groupQ4Kx3_part
+	VCVTPH2PS    (CX), Y3
+	VMULPS       Y3, Y0, Y0
+	VMULPS       Y3, Y1, Y1
+	VMULPS       Y3, Y2, Y2
+	VPMOVZXBD    (SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS (DI), Y4
+	VXORPS       Y3, Y3, Y3
+	VMULPS       Y6, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VBROADCASTSS 4(DI), Y5
+	VXORPS       Y4, Y4, Y4
+	VMULPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VBROADCASTSS 8(DI), Y7
+	VXORPS       Y5, Y5, Y5
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    8(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 12(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 16(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 20(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    16(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 24(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 28(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 32(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    24(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 36(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 40(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 44(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    32(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 48(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 52(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 56(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    40(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 60(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 64(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 68(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    48(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 72(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 76(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 80(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    56(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 84(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 88(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 92(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VCVTPH2PS    16(CX), Y6
+	VMULPS       Y6, Y3, Y3
+	VSUBPS       Y3, Y0, Y0
+	VMULPS       Y6, Y4, Y4
+	VSUBPS       Y4, Y1, Y1
+	VMULPS       Y6, Y5, Y5
+	VSUBPS       Y5, Y2, Y2
+	ADDQ         $0x00000060, DI
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       (R9), Y0, Y0
+	VMOVUPS      Y0, (R9)
+	VADDPS       (R9)(R11*1), Y1, Y1
+	VMOVUPS      Y1, (R9)(R11*1)
+	VADDPS       (R10), Y2, Y2
+	VMOVUPS      Y2, (R10)
+	DECQ         R8
+	JNZ          groupQ4Kx3_block
+	VZEROUPPER
+	RET
+
+// func groupQ4Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ4Kx4(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R11*1)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)(R11*1)
+	SHRQ    $0x03, R8
+
+groupQ4Kx4_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   $0x00000008, R12
+
+groupQ4Kx4_part:
+	VPBROADCASTQ (SI), Y4
+	VPSHUFB      constants<>+800(SB), Y4, Y4
+	VMOVDQU      (AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VPBROADCASTD (DX), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 4(DX), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPBROADCASTD 8(DX), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 12(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VPBROADCASTD 16(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 20(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 24(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 28(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      64(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VPBROADCASTD 32(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 36(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 40(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 44(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VPBROADCASTD 48(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 52(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 56(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 60(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      (AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VPBROADCASTD 64(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 68(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 76(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VPBROADCASTD 80(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 84(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 88(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 92(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      64(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VPBROADCASTD 96(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 100(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 104(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 108(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VPBROADCASTD 112(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 116(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 120(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 124(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VPMADDWD     Y4, Y5, Y5
+	VPMADDWD     Y4, Y6, Y6
+	VPMADDWD     Y4, Y7, Y7
+	VPMADDWD     Y4, Y8, Y8
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (BX), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y0, Y0
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y1, Y1
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y2, Y2
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y4, Y8, Y8
+	VADDPS       Y8, Y3, Y3
+	ADDQ         $0x08, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	DECQ         R12
+	JNZ          groupQ4Kx4_part
+	VCVTPH2PS    (CX), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y1, Y1
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y4, Y3, Y3
+	VPMOVZXBD    (SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS (DI), Y5
+	VXORPS       Y4, Y4, Y4
+	VMULPS       Y8, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VBROADCASTSS 4(DI), Y6
+	VXORPS       Y5, Y5, Y5
+	VMULPS       Y8, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VBROADCASTSS 8(DI), Y7
+	VXORPS       Y6, Y6, Y6
+	VMULPS       Y8, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VBROADCASTSS 12(DI), Y9
+	VXORPS       Y7, Y7, Y7
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    8(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 16(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 20(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 24(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 28(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    16(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 32(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 36(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 40(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 44(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    24(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 48(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 52(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 56(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 60(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    32(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 64(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 68(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 72(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 76(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    40(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 80(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 84(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 88(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 92(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    48(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 96(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 100(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 104(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 108(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    56(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 112(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 116(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 120(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 124(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VCVTPH2PS    16(CX), Y8
+	VMULPS       Y8, Y4, Y4
+	VSUBPS       Y4, Y0, Y0
+	VMULPS       Y8, Y5, Y5
+	VSUBPS       Y5, Y1, Y1
+	VMULPS       Y8, Y6, Y6
+	VSUBPS       Y6, Y2, Y2
+	VMULPS       Y8, Y7, Y7
+	VSUBPS       Y7, Y3, Y3
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       (R9), Y0, Y0
+	VMOVUPS      Y0, (R9)
+	VADDPS       (R9)(R11*1), Y1, Y1
+	VMOVUPS      Y1, (R9)(R11*1)
+	VADDPS       (R10), Y2, Y2
+	VMOVUPS      Y2, (R10)
+	VADDPS       (R10)(R11*1), Y3, Y3
+	VMOVUPS      Y3, (R10)(R11*1)
+	DECQ         R8
+	JNZ          groupQ4Kx4_block
+	VZEROUPPER
+	RET
+
+// func vectorQ5K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·vectorQ5K(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ ws+16(FP), CX
+	MOVQ a+24(FP), DX
+	MOVQ as+32(FP), BX
+	MOVQ fine+8(FP), SI
+	MOVQ sums+40(FP), DI
+	MOVQ out+48(FP), R8
+	MOVQ blocks+56(FP), R9
+	MOVQ panels+64(FP), R10
+	SHRQ $0x03, R9
+
+vectorQ5K_panel:
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, R12
+	MOVQ   BX, R13
+	MOVQ   DI, R14
+	MOVQ   R9, R11
+
+vectorQ5K_block:
+	VXORPS Y1, Y1, Y1
+	MOVQ   $0x00000008, R15
+
+vectorQ5K_part:
+	VPBROADCASTQ (SI), Y2
+	VPSHUFB      constants<>+800(SB), Y2, Y2
+	PREFETCHT0   1280(AX)
+	VMOVDQU      (AX), Y3
+	VPAND        constants<>+704(SB), Y3, Y3
+	PREFETCHT0   1408(AX)
+	VMOVDQU      128(AX), Y4
+	VPSLLW       $0x04, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VPBROADCASTD (R12), Y4
+	VPMADDUBSW   Y4, Y3, Y3
+	VMOVDQU      32(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x03, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 4(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	PREFETCHT0   1344(AX)
+	VMOVDQU      64(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x02, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 8(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VMOVDQU      96(AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x01, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 12(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPADDW       Y5, Y3, Y3
+	VPMADDWD     Y2, Y3, Y3
+	VMOVDQU      (AX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VPBROADCASTD 16(R12), Y5
+	VPMADDUBSW   Y5, Y4, Y4
+	VMOVDQU      32(AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y6
+	VPSRLW       $0x01, Y6, Y6
+	VPAND        constants<>+736(SB), Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPBROADCASTD 20(R12), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      64(AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y6
+	VPSRLW       $0x02, Y6, Y6
+	VPAND        constants<>+736(SB), Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPBROADCASTD 24(R12), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      96(AX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y6
+	VPSRLW       $0x03, Y6, Y6
+	VPAND        constants<>+736(SB), Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPBROADCASTD 28(R12), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VPMADDWD     Y2, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (R13), Y2
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x08, SI
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000020, R12
+	ADDQ         $0x04, R13
+	DECQ         R15
+	JNZ          vectorQ5K_part
+	VCVTPH2PS    (CX), Y2
+	VMULPS       Y2, Y1, Y1
+	VPMOVZXBD    (SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (R14), Y4
+	VXORPS       Y2, Y2, Y2
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    8(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 4(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    16(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 8(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    24(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 12(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    32(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 16(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    40(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 20(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    48(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 24(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXBD    56(SI), Y3
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS 28(R14), Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VCVTPH2PS    16(CX), Y3
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y2, Y1, Y1
+	ADDQ         $0x00000020, R14
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       Y1, Y0, Y0
+	DECQ         R11
+	JNZ          vectorQ5K_block
+	VMOVUPS      Y0, (R8)
+	ADDQ         $0x20, R8
+	DECQ         R10
+	JNZ          vectorQ5K_panel
+	VZEROUPPER
+	RET
+
+// func groupQ5Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ5Kx2(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R10
+	SHLQ    $0x02, R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R10*1)
+	SHRQ    $0x03, R8
+
+groupQ5Kx2_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   $0x00000008, R11
+
+groupQ5Kx2_part:
+	VPBROADCASTQ (SI), Y2
+	VPSHUFB      constants<>+800(SB), Y2, Y2
+	VMOVDQU      (AX), Y4
+	VPAND        constants<>+704(SB), Y4, Y4
+	VMOVDQU      128(AX), Y3
+	VPSLLW       $0x04, Y3, Y3
+	VPAND        constants<>+736(SB), Y3, Y3
+	VPOR         Y3, Y4, Y4
+	VPBROADCASTD (DX), Y3
+	VPMADDUBSW   Y3, Y4, Y3
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y4, Y4
+	VMOVDQU      32(AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y6
+	VPSLLW       $0x03, Y6, Y6
+	VPAND        constants<>+736(SB), Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 12(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      64(AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y6
+	VPSLLW       $0x02, Y6, Y6
+	VPAND        constants<>+736(SB), Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPBROADCASTD 16(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 20(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VMOVDQU      96(AX), Y5
+	VPAND        constants<>+704(SB), Y5, Y5
+	VMOVDQU      128(AX), Y6
+	VPSLLW       $0x01, Y6, Y6
+	VPAND        constants<>+736(SB), Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPBROADCASTD 24(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y3, Y3
+	VPBROADCASTD 28(DX), Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPADDW       Y6, Y4, Y4
+	VPMADDWD     Y2, Y3, Y3
+	VPMADDWD     Y2, Y4, Y4
+	VMOVDQU      (AX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y6, Y6
+	VPBROADCASTD 32(DX), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPBROADCASTD 36(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y6
+	VMOVDQU      32(AX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VMOVDQU      128(AX), Y8
+	VPSRLW       $0x01, Y8, Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 40(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 44(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      64(AX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VMOVDQU      128(AX), Y8
+	VPSRLW       $0x02, Y8, Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 48(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 52(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      96(AX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VMOVDQU      128(AX), Y8
+	VPSRLW       $0x03, Y8, Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 56(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 60(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VPMADDWD     Y2, Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VPMADDWD     Y2, Y6, Y6
+	VPADDD       Y6, Y4, Y4
+	VCVTDQ2PS    Y3, Y3
+	VBROADCASTSS (BX), Y2
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 4(BX), Y2
+	VMULPS       Y2, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	ADDQ         $0x08, SI
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	DECQ         R11
+	JNZ          groupQ5Kx2_part
+	VCVTPH2PS    (CX), Y2
+	VMULPS       Y2, Y0, Y0
+	VMULPS       Y2, Y1, Y1
+	VPMOVZXBD    (SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (DI), Y3
+	VXORPS       Y2, Y2, Y2
+	VMULPS       Y4, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VBROADCASTSS 4(DI), Y5
+	VXORPS       Y3, Y3, Y3
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    8(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 8(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 12(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    16(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 16(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 20(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    24(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 24(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 28(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    32(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 32(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 36(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    40(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 40(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 44(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    48(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 48(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 52(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPMOVZXBD    56(SI), Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS 56(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS 60(DI), Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VCVTPH2PS    16(CX), Y4
+	VMULPS       Y4, Y2, Y2
+	VSUBPS       Y2, Y0, Y0
+	VMULPS       Y4, Y3, Y3
+	VSUBPS       Y3, Y1, Y1
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       (R9), Y0, Y0
+	VMOVUPS      Y0, (R9)
+	VADDPS       (R9)(R10*1), Y1, Y1
+	VMOVUPS      Y1, (R9)(R10*1)
+	DECQ         R8
+	JNZ          groupQ5Kx2_block
+	VZEROUPPER
+	RET
+
+// func groupQ5Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ5Kx3(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R11*1)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)
+	SHRQ    $0x03, R8
+
+groupQ5Kx3_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   $0x00000008, R12
+
+groupQ5Kx3_part:
+	VPBROADCASTQ (SI), Y3
+	VPSHUFB      constants<>+800(SB), Y3, Y3
+	VMOVDQU      (AX), Y6
+	VPAND        constants<>+704(SB), Y6, Y6
+	VMOVDQU      128(AX), Y4
+	VPSLLW       $0x04, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y6, Y6
+	VPBROADCASTD (DX), Y4
+	VPMADDUBSW   Y4, Y6, Y4
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y6, Y5
+	VPBROADCASTD 8(DX), Y7
+	VPMADDUBSW   Y7, Y6, Y6
+	VMOVDQU      32(AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VMOVDQU      128(AX), Y8
+	VPSLLW       $0x03, Y8, Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 12(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 16(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 20(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      64(AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VMOVDQU      128(AX), Y8
+	VPSLLW       $0x02, Y8, Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 24(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 28(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 32(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VMOVDQU      96(AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	VMOVDQU      128(AX), Y8
+	VPSLLW       $0x01, Y8, Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y7, Y7
+	VPBROADCASTD 36(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y4, Y4
+	VPBROADCASTD 40(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y5, Y5
+	VPBROADCASTD 44(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPADDW       Y8, Y6, Y6
+	VPMADDWD     Y3, Y4, Y4
+	VPMADDWD     Y3, Y5, Y5
+	VPMADDWD     Y3, Y6, Y6
+	VMOVDQU      (AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y7
+	VPAND        constants<>+736(SB), Y7, Y7
+	VPOR         Y7, Y9, Y9
+	VPBROADCASTD 48(DX), Y7
+	VPMADDUBSW   Y7, Y9, Y7
+	VPBROADCASTD 52(DX), Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPBROADCASTD 56(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y9
+	VMOVDQU      32(AX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        constants<>+704(SB), Y10, Y10
+	VMOVDQU      128(AX), Y11
+	VPSRLW       $0x01, Y11, Y11
+	VPAND        constants<>+736(SB), Y11, Y11
+	VPOR         Y11, Y10, Y10
+	VPBROADCASTD 60(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 64(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 68(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VMOVDQU      64(AX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        constants<>+704(SB), Y10, Y10
+	VMOVDQU      128(AX), Y11
+	VPSRLW       $0x02, Y11, Y11
+	VPAND        constants<>+736(SB), Y11, Y11
+	VPOR         Y11, Y10, Y10
+	VPBROADCASTD 72(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 76(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 80(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VMOVDQU      96(AX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        constants<>+704(SB), Y10, Y10
+	VMOVDQU      128(AX), Y11
+	VPSRLW       $0x03, Y11, Y11
+	VPAND        constants<>+736(SB), Y11, Y11
+	VPOR         Y11, Y10, Y10
+	VPBROADCASTD 84(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 88(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 92(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VPMADDWD     Y3, Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPMADDWD     Y3, Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VPMADDWD     Y3, Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (BX), Y3
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(BX), Y3
+	VMULPS       Y3, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 8(BX), Y3
+	VMULPS       Y3, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	ADDQ         $0x08, SI
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000060, DX
+	ADDQ         $0x0c, BX
+	DECQ         R12
+	JNZ          groupQ5Kx3_part
+	VCVTPH2PS    (CX), Y3
+	VMULPS       Y3, Y0, Y0
+	VMULPS       Y3, Y1, Y1
+	VMULPS       Y3, Y2, Y2
+	VPMOVZXBD    (SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS (DI), Y4
+	VXORPS       Y3, Y3, Y3
+	VMULPS       Y6, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VBROADCASTSS 4(DI), Y5
+	VXORPS       Y4, Y4, Y4
+	VMULPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VBROADCASTSS 8(DI), Y7
+	VXORPS       Y5, Y5, Y5
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    8(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 12(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 16(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 20(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    16(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 24(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 28(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 32(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    24(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 36(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 40(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 44(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    32(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 48(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 52(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 56(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    40(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 60(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 64(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 68(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    48(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 72(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 76(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 80(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VPMOVZXBD    56(SI), Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 84(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VBROADCASTSS 88(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSS 92(DI), Y7
+	VMULPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VCVTPH2PS    16(CX), Y6
+	VMULPS       Y6, Y3, Y3
+	VSUBPS       Y3, Y0, Y0
+	VMULPS       Y6, Y4, Y4
+	VSUBPS       Y4, Y1, Y1
+	VMULPS       Y6, Y5, Y5
+	VSUBPS       Y5, Y2, Y2
+	ADDQ         $0x00000060, DI
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       (R9), Y0, Y0
+	VMOVUPS      Y0, (R9)
+	VADDPS       (R9)(R11*1), Y1, Y1
+	VMOVUPS      Y1, (R9)(R11*1)
+	VADDPS       (R10), Y2, Y2
+	VMOVUPS      Y2, (R10)
+	DECQ         R8
+	JNZ          groupQ5Kx3_block
+	VZEROUPPER
+	RET
+
+// func groupQ5Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ5Kx4(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R11*1)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)(R11*1)
+	SHRQ    $0x03, R8
+
+groupQ5Kx4_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   $0x00000008, R12
+
+groupQ5Kx4_part:
+	VPBROADCASTQ (SI), Y4
+	VPSHUFB      constants<>+800(SB), Y4, Y4
+	VMOVDQU      (AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x04, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y8, Y8
+	VPBROADCASTD (DX), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 4(DX), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPBROADCASTD 8(DX), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 12(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSLLW       $0x03, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 16(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 20(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 24(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 28(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      64(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSLLW       $0x02, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 32(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 36(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 40(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 44(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSLLW       $0x01, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 48(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 52(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 56(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 60(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VPMADDWD     Y4, Y5, Y5
+	VPMADDWD     Y4, Y6, Y6
+	VPMADDWD     Y4, Y7, Y7
+	VPMADDWD     Y4, Y8, Y8
+	VMOVDQU      (AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y12, Y12
+	VPBROADCASTD 64(DX), Y9
+	VPMADDUBSW   Y9, Y12, Y9
+	VPBROADCASTD 68(DX), Y10
+	VPMADDUBSW   Y10, Y12, Y10
+	VPBROADCASTD 72(DX), Y11
+	VPMADDUBSW   Y11, Y12, Y11
+	VPBROADCASTD 76(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y12
+	VMOVDQU      32(AX), Y13
+	VPSRLW       $0x04, Y13, Y13
+	VPAND        constants<>+704(SB), Y13, Y13
+	VMOVDQU      128(AX), Y14
+	VPSRLW       $0x01, Y14, Y14
+	VPAND        constants<>+736(SB), Y14, Y14
+	VPOR         Y14, Y13, Y13
+	VPBROADCASTD 80(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y9, Y9
+	VPBROADCASTD 84(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y10, Y10
+	VPBROADCASTD 88(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y11, Y11
+	VPBROADCASTD 92(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y12, Y12
+	VMOVDQU      64(AX), Y13
+	VPSRLW       $0x04, Y13, Y13
+	VPAND        constants<>+704(SB), Y13, Y13
+	VMOVDQU      128(AX), Y14
+	VPSRLW       $0x02, Y14, Y14
+	VPAND        constants<>+736(SB), Y14, Y14
+	VPOR         Y14, Y13, Y13
+	VPBROADCASTD 96(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y9, Y9
+	VPBROADCASTD 100(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y10, Y10
+	VPBROADCASTD 104(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y11, Y11
+	VPBROADCASTD 108(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y12, Y12
+	VMOVDQU      96(AX), Y13
+	VPSRLW       $0x04, Y13, Y13
+	VPAND        constants<>+704(SB), Y13, Y13
+	VMOVDQU      128(AX), Y14
+	VPSRLW       $0x03, Y14, Y14
+	VPAND        constants<>+736(SB), Y14, Y14
+	VPOR         Y14, Y13, Y13
+	VPBROADCASTD 112(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y9, Y9
+	VPBROADCASTD 116(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y10, Y10
+	VPBROADCASTD 120(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y11, Y11
+	VPBROADCASTD 124(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y12, Y12
+	VPMADDWD     Y4, Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPMADDWD     Y4, Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPMADDWD     Y4, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (BX), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y0, Y0
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y1, Y1
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y2, Y2
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y4, Y8, Y8
+	VADDPS       Y8, Y3, Y3
+	ADDQ         $0x08, SI
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	DECQ         R12
+	JNZ          groupQ5Kx4_part
+	VCVTPH2PS    (CX), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y1, Y1
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y4, Y3, Y3
+	VPMOVZXBD    (SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS (DI), Y5
+	VXORPS       Y4, Y4, Y4
+	VMULPS       Y8, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VBROADCASTSS 4(DI), Y6
+	VXORPS       Y5, Y5, Y5
+	VMULPS       Y8, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VBROADCASTSS 8(DI), Y7
+	VXORPS       Y6, Y6, Y6
+	VMULPS       Y8, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VBROADCASTSS 12(DI), Y9
+	VXORPS       Y7, Y7, Y7
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    8(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 16(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 20(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 24(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 28(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    16(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 32(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 36(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 40(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 44(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    24(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 48(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 52(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 56(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 60(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    32(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 64(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 68(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 72(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 76(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    40(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 80(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 84(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 88(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 92(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    48(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 96(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 100(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 104(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 108(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    56(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 112(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 116(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 120(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 124(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VCVTPH2PS    16(CX), Y8
+	VMULPS       Y8, Y4, Y4
+	VSUBPS       Y4, Y0, Y0
+	VMULPS       Y8, Y5, Y5
+	VSUBPS       Y5, Y1, Y1
+	VMULPS       Y8, Y6, Y6
+	VSUBPS       Y6, Y2, Y2
+	VMULPS       Y8, Y7, Y7
+	VSUBPS       Y7, Y3, Y3
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       (R9), Y0, Y0
+	VMOVUPS      Y0, (R9)
+	VADDPS       (R9)(R11*1), Y1, Y1
+	VMOVUPS      Y1, (R9)(R11*1)
+	VADDPS       (R10), Y2, Y2
+	VMOVUPS      Y2, (R10)
+	VADDPS       (R10)(R11*1), Y3, Y3
+	VMOVUPS      Y3, (R10)(R11*1)
+	DECQ         R8
+	JNZ          groupQ5Kx4_block
+	VZEROUPPER
+	RET
+
+// func vectorQ6K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·vectorQ6K(SB), NOSPLIT, $0-72
+	MOVQ w+0(FP), AX
+	MOVQ ws+16(FP), CX
+	MOVQ a+24(FP), DX
+	MOVQ as+32(FP), BX
+	MOVQ fine+8(FP), SI
+	MOVQ sums+40(FP), DI
+	MOVQ out+48(FP), R8
+	MOVQ blocks+56(FP), R9
+	MOVQ panels+64(FP), R10
+	SHRQ $0x03, R9
+
+vectorQ6K_panel:
+	VXORPS Y0, Y0, Y0
+	MOVQ   DX, R12
+	MOVQ   BX, R13
+	MOVQ   DI, R14
+	MOVQ   R9, R11
+
+vectorQ6K_block:
+	VXORPS Y1, Y1, Y1
+	MOVQ   $0x00000008, R15
+
+vectorQ6K_part:
+	VBROADCASTI128 (SI), Y2
+	PREFETCHT0     1536(AX)
+	VMOVDQU        (AX), Y3
+	VPAND          constants<>+704(SB), Y3, Y3
+	PREFETCHT0     1664(AX)
+	VMOVDQU        128(AX), Y4
+	VPSLLW         $0x04, Y4, Y4
+	VPAND          constants<>+768(SB), Y4, Y4
+	VPOR           Y4, Y3, Y3
+	VPBROADCASTD   (R12), Y4
+	VPMADDUBSW     Y4, Y3, Y3
+	VMOVDQU        32(AX), Y4
+	VPAND          constants<>+704(SB), Y4, Y4
+	VMOVDQU        128(AX), Y5
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPBROADCASTD   4(R12), Y5
+	VPMADDUBSW     Y5, Y4, Y5
+	VPADDW         Y5, Y3, Y3
+	VPSHUFB        constants<>+832(SB), Y2, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPMADDWD       Y4, Y3, Y3
+	PREFETCHT0     1600(AX)
+	VMOVDQU        64(AX), Y4
+	VPAND          constants<>+704(SB), Y4, Y4
+	VMOVDQU        160(AX), Y5
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPBROADCASTD   8(R12), Y5
+	VPMADDUBSW     Y5, Y4, Y4
+	VMOVDQU        96(AX), Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        160(AX), Y6
+	VPSLLW         $0x02, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPBROADCASTD   12(R12), Y6
+	VPMADDUBSW     Y6, Y5, Y6
+	VPADDW         Y6, Y4, Y4
+	VPSHUFB        constants<>+832(SB), Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPMADDWD       Y5, Y4, Y4
+	VPADDD         Y4, Y3, Y3
+	VMOVDQU        (AX), Y4
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          constants<>+704(SB), Y4, Y4
+	VMOVDQU        128(AX), Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPBROADCASTD   16(R12), Y5
+	VPMADDUBSW     Y5, Y4, Y4
+	VMOVDQU        32(AX), Y5
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        128(AX), Y6
+	VPSRLW         $0x02, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPBROADCASTD   20(R12), Y6
+	VPMADDUBSW     Y6, Y5, Y6
+	VPADDW         Y6, Y4, Y4
+	VPSHUFB        constants<>+864(SB), Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPMADDWD       Y5, Y4, Y4
+	VPADDD         Y4, Y3, Y3
+	VMOVDQU        64(AX), Y4
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          constants<>+704(SB), Y4, Y4
+	VMOVDQU        160(AX), Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPBROADCASTD   24(R12), Y5
+	VPMADDUBSW     Y5, Y4, Y4
+	VMOVDQU        96(AX), Y5
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        160(AX), Y6
+	VPSRLW         $0x02, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPBROADCASTD   28(R12), Y6
+	VPMADDUBSW     Y6, Y5, Y6
+	VPADDW         Y6, Y4, Y4
+	VPSHUFB        constants<>+864(SB), Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPMADDWD       Y5, Y4, Y4
+	VPADDD         Y4, Y3, Y3
+	VPSHUFB        constants<>+896(SB), Y2, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPBROADCASTD   (R14), Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPSLLD         $0x05, Y4, Y4
+	VPSUBD         Y4, Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   (R13), Y2
+	VMULPS         Y2, Y3, Y3
+	VADDPS         Y3, Y1, Y1
+	ADDQ           $0x10, SI
+	ADDQ           $0x000000c0, AX
+	ADDQ           $0x00000020, R12
+	ADDQ           $0x04, R13
+	ADDQ           $0x04, R14
+	DECQ           R15
+	JNZ            vectorQ6K_part
+	VCVTPH2PS      (CX), Y2
+	VMULPS         Y2, Y1, Y1
+	ADDQ           $0x10, CX
+	VADDPS         Y1, Y0, Y0
+	DECQ           R11
+	JNZ            vectorQ6K_block
+	VMOVUPS        Y0, (R8)
+	ADDQ           $0x20, R8
+	DECQ           R10
+	JNZ            vectorQ6K_panel
+	VZEROUPPER
+	RET
+
+// func groupQ6Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ6Kx2(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R10
+	SHLQ    $0x02, R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R10*1)
+	SHRQ    $0x03, R8
+
+groupQ6Kx2_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   $0x00000008, R11
+
+groupQ6Kx2_part:
+	VBROADCASTI128 (SI), Y2
+	VMOVDQU        (AX), Y4
+	VPAND          constants<>+704(SB), Y4, Y4
+	VMOVDQU        128(AX), Y3
+	VPSLLW         $0x04, Y3, Y3
+	VPAND          constants<>+768(SB), Y3, Y3
+	VPOR           Y3, Y4, Y4
+	VPBROADCASTD   (DX), Y3
+	VPMADDUBSW     Y3, Y4, Y3
+	VPBROADCASTD   4(DX), Y5
+	VPMADDUBSW     Y5, Y4, Y4
+	VMOVDQU        32(AX), Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        128(AX), Y6
+	VPSLLW         $0x02, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPBROADCASTD   8(DX), Y6
+	VPMADDUBSW     Y6, Y5, Y6
+	VPADDW         Y6, Y3, Y3
+	VPBROADCASTD   12(DX), Y6
+	VPMADDUBSW     Y6, Y5, Y6
+	VPADDW         Y6, Y4, Y4
+	VPSHUFB        constants<>+832(SB), Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPMADDWD       Y5, Y3, Y3
+	VPSHUFB        constants<>+832(SB), Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPMADDWD       Y5, Y4, Y4
+	VMOVDQU        64(AX), Y6
+	VPAND          constants<>+704(SB), Y6, Y6
+	VMOVDQU        160(AX), Y5
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y6, Y6
+	VPBROADCASTD   16(DX), Y5
+	VPMADDUBSW     Y5, Y6, Y5
+	VPBROADCASTD   20(DX), Y7
+	VPMADDUBSW     Y7, Y6, Y6
+	VMOVDQU        96(AX), Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        160(AX), Y8
+	VPSLLW         $0x02, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPBROADCASTD   24(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y5, Y5
+	VPBROADCASTD   28(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y6, Y6
+	VPSHUFB        constants<>+832(SB), Y2, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y5, Y5
+	VPADDD         Y5, Y3, Y3
+	VPSHUFB        constants<>+832(SB), Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPMADDWD       Y5, Y6, Y6
+	VPADDD         Y6, Y4, Y4
+	VMOVDQU        (AX), Y6
+	VPSRLW         $0x04, Y6, Y6
+	VPAND          constants<>+704(SB), Y6, Y6
+	VMOVDQU        128(AX), Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y6, Y6
+	VPBROADCASTD   32(DX), Y5
+	VPMADDUBSW     Y5, Y6, Y5
+	VPBROADCASTD   36(DX), Y7
+	VPMADDUBSW     Y7, Y6, Y6
+	VMOVDQU        32(AX), Y7
+	VPSRLW         $0x04, Y7, Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        128(AX), Y8
+	VPSRLW         $0x02, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPBROADCASTD   40(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y5, Y5
+	VPBROADCASTD   44(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y6, Y6
+	VPSHUFB        constants<>+864(SB), Y2, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y5, Y5
+	VPADDD         Y5, Y3, Y3
+	VPSHUFB        constants<>+864(SB), Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPMADDWD       Y5, Y6, Y6
+	VPADDD         Y6, Y4, Y4
+	VMOVDQU        64(AX), Y6
+	VPSRLW         $0x04, Y6, Y6
+	VPAND          constants<>+704(SB), Y6, Y6
+	VMOVDQU        160(AX), Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y6, Y6
+	VPBROADCASTD   48(DX), Y5
+	VPMADDUBSW     Y5, Y6, Y5
+	VPBROADCASTD   52(DX), Y7
+	VPMADDUBSW     Y7, Y6, Y6
+	VMOVDQU        96(AX), Y7
+	VPSRLW         $0x04, Y7, Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        160(AX), Y8
+	VPSRLW         $0x02, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPBROADCASTD   56(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y5, Y5
+	VPBROADCASTD   60(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y6, Y6
+	VPSHUFB        constants<>+864(SB), Y2, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y5, Y5
+	VPADDD         Y5, Y3, Y3
+	VPSHUFB        constants<>+864(SB), Y2, Y5
+	VPSRAW         $0x08, Y5, Y5
+	VPMADDWD       Y5, Y6, Y6
+	VPADDD         Y6, Y4, Y4
+	VPSHUFB        constants<>+896(SB), Y2, Y2
+	VPSRAW         $0x08, Y2, Y2
+	VPBROADCASTD   (DI), Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPSLLD         $0x05, Y5, Y5
+	VPSUBD         Y5, Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VBROADCASTSS   (BX), Y5
+	VMULPS         Y5, Y3, Y3
+	VADDPS         Y3, Y0, Y0
+	VPBROADCASTD   4(DI), Y3
+	VPMADDWD       Y2, Y3, Y3
+	VPSLLD         $0x05, Y3, Y3
+	VPSUBD         Y3, Y4, Y4
+	VCVTDQ2PS      Y4, Y4
+	VBROADCASTSS   4(BX), Y2
+	VMULPS         Y2, Y4, Y4
+	VADDPS         Y4, Y1, Y1
+	ADDQ           $0x10, SI
+	ADDQ           $0x000000c0, AX
+	ADDQ           $0x00000040, DX
+	ADDQ           $0x08, BX
+	ADDQ           $0x08, DI
+	DECQ           R11
+	JNZ            groupQ6Kx2_part
+	VCVTPH2PS      (CX), Y2
+	VMULPS         Y2, Y0, Y0
+	VMULPS         Y2, Y1, Y1
+	ADDQ           $0x10, CX
+	VADDPS         (R9), Y0, Y0
+	VMOVUPS        Y0, (R9)
+	VADDPS         (R9)(R10*1), Y1, Y1
+	VMOVUPS        Y1, (R9)(R10*1)
+	DECQ           R8
+	JNZ            groupQ6Kx2_block
+	VZEROUPPER
+	RET
+
+// func groupQ6Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ6Kx3(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R11*1)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)
+	SHRQ    $0x03, R8
+
+groupQ6Kx3_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   $0x00000008, R12
+
+groupQ6Kx3_part:
+	VBROADCASTI128 (SI), Y3
+	VMOVDQU        (AX), Y6
+	VPAND          constants<>+704(SB), Y6, Y6
+	VMOVDQU        128(AX), Y4
+	VPSLLW         $0x04, Y4, Y4
+	VPAND          constants<>+768(SB), Y4, Y4
+	VPOR           Y4, Y6, Y6
+	VPBROADCASTD   (DX), Y4
+	VPMADDUBSW     Y4, Y6, Y4
+	VPBROADCASTD   4(DX), Y5
+	VPMADDUBSW     Y5, Y6, Y5
+	VPBROADCASTD   8(DX), Y7
+	VPMADDUBSW     Y7, Y6, Y6
+	VMOVDQU        32(AX), Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        128(AX), Y8
+	VPSLLW         $0x02, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPBROADCASTD   12(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y4, Y4
+	VPBROADCASTD   16(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y5, Y5
+	VPBROADCASTD   20(DX), Y8
+	VPMADDUBSW     Y8, Y7, Y8
+	VPADDW         Y8, Y6, Y6
+	VPSHUFB        constants<>+832(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y4, Y4
+	VPSHUFB        constants<>+832(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y5, Y5
+	VPSHUFB        constants<>+832(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y6, Y6
+	VMOVDQU        64(AX), Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        160(AX), Y7
+	VPSLLW         $0x04, Y7, Y7
+	VPAND          constants<>+768(SB), Y7, Y7
+	VPOR           Y7, Y9, Y9
+	VPBROADCASTD   24(DX), Y7
+	VPMADDUBSW     Y7, Y9, Y7
+	VPBROADCASTD   28(DX), Y8
+	VPMADDUBSW     Y8, Y9, Y8
+	VPBROADCASTD   32(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y9
+	VMOVDQU        96(AX), Y10
+	VPAND          constants<>+704(SB), Y10, Y10
+	VMOVDQU        160(AX), Y11
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          constants<>+768(SB), Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPBROADCASTD   36(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y7, Y7
+	VPBROADCASTD   40(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y8, Y8
+	VPBROADCASTD   44(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y9, Y9
+	VPSHUFB        constants<>+832(SB), Y3, Y10
+	VPSRAW         $0x08, Y10, Y10
+	VPMADDWD       Y10, Y7, Y7
+	VPADDD         Y7, Y4, Y4
+	VPSHUFB        constants<>+832(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y8, Y8
+	VPADDD         Y8, Y5, Y5
+	VPSHUFB        constants<>+832(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y9, Y9
+	VPADDD         Y9, Y6, Y6
+	VMOVDQU        (AX), Y9
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        128(AX), Y7
+	VPAND          constants<>+768(SB), Y7, Y7
+	VPOR           Y7, Y9, Y9
+	VPBROADCASTD   48(DX), Y7
+	VPMADDUBSW     Y7, Y9, Y7
+	VPBROADCASTD   52(DX), Y8
+	VPMADDUBSW     Y8, Y9, Y8
+	VPBROADCASTD   56(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y9
+	VMOVDQU        32(AX), Y10
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          constants<>+704(SB), Y10, Y10
+	VMOVDQU        128(AX), Y11
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          constants<>+768(SB), Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPBROADCASTD   60(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y7, Y7
+	VPBROADCASTD   64(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y8, Y8
+	VPBROADCASTD   68(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y9, Y9
+	VPSHUFB        constants<>+864(SB), Y3, Y10
+	VPSRAW         $0x08, Y10, Y10
+	VPMADDWD       Y10, Y7, Y7
+	VPADDD         Y7, Y4, Y4
+	VPSHUFB        constants<>+864(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y8, Y8
+	VPADDD         Y8, Y5, Y5
+	VPSHUFB        constants<>+864(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y9, Y9
+	VPADDD         Y9, Y6, Y6
+	VMOVDQU        64(AX), Y9
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        160(AX), Y7
+	VPAND          constants<>+768(SB), Y7, Y7
+	VPOR           Y7, Y9, Y9
+	VPBROADCASTD   72(DX), Y7
+	VPMADDUBSW     Y7, Y9, Y7
+	VPBROADCASTD   76(DX), Y8
+	VPMADDUBSW     Y8, Y9, Y8
+	VPBROADCASTD   80(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y9
+	VMOVDQU        96(AX), Y10
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          constants<>+704(SB), Y10, Y10
+	VMOVDQU        160(AX), Y11
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          constants<>+768(SB), Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPBROADCASTD   84(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y7, Y7
+	VPBROADCASTD   88(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y8, Y8
+	VPBROADCASTD   92(DX), Y11
+	VPMADDUBSW     Y11, Y10, Y11
+	VPADDW         Y11, Y9, Y9
+	VPSHUFB        constants<>+864(SB), Y3, Y10
+	VPSRAW         $0x08, Y10, Y10
+	VPMADDWD       Y10, Y7, Y7
+	VPADDD         Y7, Y4, Y4
+	VPSHUFB        constants<>+864(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y8, Y8
+	VPADDD         Y8, Y5, Y5
+	VPSHUFB        constants<>+864(SB), Y3, Y7
+	VPSRAW         $0x08, Y7, Y7
+	VPMADDWD       Y7, Y9, Y9
+	VPADDD         Y9, Y6, Y6
+	VPSHUFB        constants<>+896(SB), Y3, Y3
+	VPSRAW         $0x08, Y3, Y3
+	VPBROADCASTD   (DI), Y7
+	VPMADDWD       Y3, Y7, Y7
+	VPSLLD         $0x05, Y7, Y7
+	VPSUBD         Y7, Y4, Y4
+	VCVTDQ2PS      Y4, Y4
+	VBROADCASTSS   (BX), Y7
+	VMULPS         Y7, Y4, Y4
+	VADDPS         Y4, Y0, Y0
+	VPBROADCASTD   4(DI), Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPSLLD         $0x05, Y4, Y4
+	VPSUBD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VBROADCASTSS   4(BX), Y4
+	VMULPS         Y4, Y5, Y5
+	VADDPS         Y5, Y1, Y1
+	VPBROADCASTD   8(DI), Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPSLLD         $0x05, Y4, Y4
+	VPSUBD         Y4, Y6, Y6
+	VCVTDQ2PS      Y6, Y6
+	VBROADCASTSS   8(BX), Y3
+	VMULPS         Y3, Y6, Y6
+	VADDPS         Y6, Y2, Y2
+	ADDQ           $0x10, SI
+	ADDQ           $0x000000c0, AX
+	ADDQ           $0x00000060, DX
+	ADDQ           $0x0c, BX
+	ADDQ           $0x0c, DI
+	DECQ           R12
+	JNZ            groupQ6Kx3_part
+	VCVTPH2PS      (CX), Y3
+	VMULPS         Y3, Y0, Y0
+	VMULPS         Y3, Y1, Y1
+	VMULPS         Y3, Y2, Y2
+	ADDQ           $0x10, CX
+	VADDPS         (R9), Y0, Y0
+	VMOVUPS        Y0, (R9)
+	VADDPS         (R9)(R11*1), Y1, Y1
+	VMOVUPS        Y1, (R9)(R11*1)
+	VADDPS         (R10), Y2, Y2
+	VMOVUPS        Y2, (R10)
+	DECQ           R8
+	JNZ            groupQ6Kx3_block
+	VZEROUPPER
+	RET
+
+// func groupQ6Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C
+TEXT ·groupQ6Kx4(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R11*1)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)(R11*1)
+	SHRQ    $0x03, R8
+
+groupQ6Kx4_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   $0x00000008, R12
+
+groupQ6Kx4_part:
+	VBROADCASTI128 (SI), Y4
+	VMOVDQU        (AX), Y8
+	VPAND          constants<>+704(SB), Y8, Y8
+	VMOVDQU        128(AX), Y5
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y8, Y8
+	VPBROADCASTD   (DX), Y5
+	VPMADDUBSW     Y5, Y8, Y5
+	VPBROADCASTD   4(DX), Y6
+	VPMADDUBSW     Y6, Y8, Y6
+	VPBROADCASTD   8(DX), Y7
+	VPMADDUBSW     Y7, Y8, Y7
+	VPBROADCASTD   12(DX), Y9
+	VPMADDUBSW     Y9, Y8, Y8
+	VMOVDQU        32(AX), Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        128(AX), Y10
+	VPSLLW         $0x02, Y10, Y10
+	VPAND          constants<>+768(SB), Y10, Y10
+	VPOR           Y10, Y9, Y9
+	VPBROADCASTD   16(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y10
+	VPADDW         Y10, Y5, Y5
+	VPBROADCASTD   20(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y10
+	VPADDW         Y10, Y6, Y6
+	VPBROADCASTD   24(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y10
+	VPADDW         Y10, Y7, Y7
+	VPBROADCASTD   28(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y10
+	VPADDW         Y10, Y8, Y8
+	VPSHUFB        constants<>+832(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y5, Y5
+	VPSHUFB        constants<>+832(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y6, Y6
+	VPSHUFB        constants<>+832(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y7, Y7
+	VPSHUFB        constants<>+832(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y8, Y8
+	VMOVDQU        64(AX), Y12
+	VPAND          constants<>+704(SB), Y12, Y12
+	VMOVDQU        160(AX), Y9
+	VPSLLW         $0x04, Y9, Y9
+	VPAND          constants<>+768(SB), Y9, Y9
+	VPOR           Y9, Y12, Y12
+	VPBROADCASTD   32(DX), Y9
+	VPMADDUBSW     Y9, Y12, Y9
+	VPBROADCASTD   36(DX), Y10
+	VPMADDUBSW     Y10, Y12, Y10
+	VPBROADCASTD   40(DX), Y11
+	VPMADDUBSW     Y11, Y12, Y11
+	VPBROADCASTD   44(DX), Y13
+	VPMADDUBSW     Y13, Y12, Y12
+	VMOVDQU        96(AX), Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        160(AX), Y14
+	VPSLLW         $0x02, Y14, Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPBROADCASTD   48(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y9, Y9
+	VPBROADCASTD   52(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y10, Y10
+	VPBROADCASTD   56(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y11, Y11
+	VPBROADCASTD   60(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y12, Y12
+	VPSHUFB        constants<>+832(SB), Y4, Y13
+	VPSRAW         $0x08, Y13, Y13
+	VPMADDWD       Y13, Y9, Y9
+	VPADDD         Y9, Y5, Y5
+	VPSHUFB        constants<>+832(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y10, Y10
+	VPADDD         Y10, Y6, Y6
+	VPSHUFB        constants<>+832(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y11, Y11
+	VPADDD         Y11, Y7, Y7
+	VPSHUFB        constants<>+832(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y12, Y12
+	VPADDD         Y12, Y8, Y8
+	VMOVDQU        (AX), Y12
+	VPSRLW         $0x04, Y12, Y12
+	VPAND          constants<>+704(SB), Y12, Y12
+	VMOVDQU        128(AX), Y9
+	VPAND          constants<>+768(SB), Y9, Y9
+	VPOR           Y9, Y12, Y12
+	VPBROADCASTD   64(DX), Y9
+	VPMADDUBSW     Y9, Y12, Y9
+	VPBROADCASTD   68(DX), Y10
+	VPMADDUBSW     Y10, Y12, Y10
+	VPBROADCASTD   72(DX), Y11
+	VPMADDUBSW     Y11, Y12, Y11
+	VPBROADCASTD   76(DX), Y13
+	VPMADDUBSW     Y13, Y12, Y12
+	VMOVDQU        32(AX), Y13
+	VPSRLW         $0x04, Y13, Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        128(AX), Y14
+	VPSRLW         $0x02, Y14, Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPBROADCASTD   80(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y9, Y9
+	VPBROADCASTD   84(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y10, Y10
+	VPBROADCASTD   88(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y11, Y11
+	VPBROADCASTD   92(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y12, Y12
+	VPSHUFB        constants<>+864(SB), Y4, Y13
+	VPSRAW         $0x08, Y13, Y13
+	VPMADDWD       Y13, Y9, Y9
+	VPADDD         Y9, Y5, Y5
+	VPSHUFB        constants<>+864(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y10, Y10
+	VPADDD         Y10, Y6, Y6
+	VPSHUFB        constants<>+864(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y11, Y11
+	VPADDD         Y11, Y7, Y7
+	VPSHUFB        constants<>+864(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y12, Y12
+	VPADDD         Y12, Y8, Y8
+	VMOVDQU        64(AX), Y12
+	VPSRLW         $0x04, Y12, Y12
+	VPAND          constants<>+704(SB), Y12, Y12
+	VMOVDQU        160(AX), Y9
+	VPAND          constants<>+768(SB), Y9, Y9
+	VPOR           Y9, Y12, Y12
+	VPBROADCASTD   96(DX), Y9
+	VPMADDUBSW     Y9, Y12, Y9
+	VPBROADCASTD   100(DX), Y10
+	VPMADDUBSW     Y10, Y12, Y10
+	VPBROADCASTD   104(DX), Y11
+	VPMADDUBSW     Y11, Y12, Y11
+	VPBROADCASTD   108(DX), Y13
+	VPMADDUBSW     Y13, Y12, Y12
+	VMOVDQU        96(AX), Y13
+	VPSRLW         $0x04, Y13, Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        160(AX), Y14
+	VPSRLW         $0x02, Y14, Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPBROADCASTD   112(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y9, Y9
+	VPBROADCASTD   116(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y10, Y10
+	VPBROADCASTD   120(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y11, Y11
+	VPBROADCASTD   124(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y12, Y12
+	VPSHUFB        constants<>+864(SB), Y4, Y13
+	VPSRAW         $0x08, Y13, Y13
+	VPMADDWD       Y13, Y9, Y9
+	VPADDD         Y9, Y5, Y5
+	VPSHUFB        constants<>+864(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y10, Y10
+	VPADDD         Y10, Y6, Y6
+	VPSHUFB        constants<>+864(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y11, Y11
+	VPADDD         Y11, Y7, Y7
+	VPSHUFB        constants<>+864(SB), Y4, Y9
+	VPSRAW         $0x08, Y9, Y9
+	VPMADDWD       Y9, Y12, Y12
+	VPADDD         Y12, Y8, Y8
+	VPSHUFB        constants<>+896(SB), Y4, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPBROADCASTD   (DI), Y9
+	VPMADDWD       Y4, Y9, Y9
+	VPSLLD         $0x05, Y9, Y9
+	VPSUBD         Y9, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VBROADCASTSS   (BX), Y9
+	VMULPS         Y9, Y5, Y5
+	VADDPS         Y5, Y0, Y0
+	VPBROADCASTD   4(DI), Y5
+	VPMADDWD       Y4, Y5, Y5
+	VPSLLD         $0x05, Y5, Y5
+	VPSUBD         Y5, Y6, Y6
+	VCVTDQ2PS      Y6, Y6
+	VBROADCASTSS   4(BX), Y5
+	VMULPS         Y5, Y6, Y6
+	VADDPS         Y6, Y1, Y1
+	VPBROADCASTD   8(DI), Y5
+	VPMADDWD       Y4, Y5, Y5
+	VPSLLD         $0x05, Y5, Y5
+	VPSUBD         Y5, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   8(BX), Y5
+	VMULPS         Y5, Y7, Y7
+	VADDPS         Y7, Y2, Y2
+	VPBROADCASTD   12(DI), Y5
+	VPMADDWD       Y4, Y5, Y5
+	VPSLLD         $0x05, Y5, Y5
+	VPSUBD         Y5, Y8, Y8
+	VCVTDQ2PS      Y8, Y8
+	VBROADCASTSS   12(BX), Y4
+	VMULPS         Y4, Y8, Y8
+	VADDPS         Y8, Y3, Y3
+	ADDQ           $0x10, SI
+	ADDQ           $0x000000c0, AX
+	ADDQ           $0x00000080, DX
+	ADDQ           $0x10, BX
+	ADDQ           $0x10, DI
+	DECQ           R12
+	JNZ            groupQ6Kx4_part
+	VCVTPH2PS      (CX), Y4
+	VMULPS         Y4, Y0, Y0
+	VMULPS         Y4, Y1, Y1
+	VMULPS         Y4, Y2, Y2
+	VMULPS         Y4, Y3, Y3
+	ADDQ           $0x10, CX
+	VADDPS         (R9), Y0, Y0
+	VMOVUPS        Y0, (R9)
+	VADDPS         (R9)(R11*1), Y1, Y1
+	VMOVUPS        Y1, (R9)(R11*1)
+	VADDPS         (R10), Y2, Y2
+	VMOVUPS        Y2, (R10)
+	VADDPS         (R10)(R11*1), Y3, Y3
+	VMOVUPS        Y3, (R10)(R11*1)
+	DECQ           R8
+	JNZ            groupQ6Kx4_block
 	VZEROUPPER
 	RET
 
@@ -2168,6 +6977,380 @@ plainF16p1x4_column:
 	VZEROUPPER
 	RET
 
+// func plainBF16p4x1(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+// Requires: AVX, AVX2
+TEXT ·plainBF16p4x1(SB), NOSPLIT, $0-48
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), DX
+	MOVQ   cols+24(FP), BX
+	MOVQ   BX, SI
+	SHLQ   $0x04, SI
+	LEAQ   (AX)(SI*2), CX
+	MOVQ   ldx+32(FP), DI
+	SHLQ   $0x02, DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+plainBF16p4x1_column:
+	VPMOVZXWD    (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    (AX)(SI*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VPMOVZXWD    (CX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VPMOVZXWD    (CX)(SI*1), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS (DX), Y8
+	VMULPS       Y8, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VMULPS       Y8, Y5, Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       Y8, Y6, Y4
+	VADDPS       Y4, Y2, Y2
+	VMULPS       Y8, Y7, Y4
+	VADDPS       Y4, Y3, Y3
+	ADDQ         $0x10, AX
+	ADDQ         $0x10, CX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNZ          plainBF16p4x1_column
+	MOVQ         out+16(FP), AX
+	MOVQ         ldo+40(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
+	VZEROUPPER
+	RET
+
+// func plainBF16p1x1(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+// Requires: AVX, AVX2
+TEXT ·plainBF16p1x1(SB), NOSPLIT, $0-48
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   cols+24(FP), DX
+	MOVQ   DX, BX
+	SHLQ   $0x04, BX
+	MOVQ   ldx+32(FP), BX
+	SHLQ   $0x02, BX
+	VXORPS Y0, Y0, Y0
+
+plainBF16p1x1_column:
+	VPMOVZXWD    (AX), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VBROADCASTSS (CX), Y2
+	VMULPS       Y2, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	ADDQ         $0x10, AX
+	ADDQ         $0x04, CX
+	DECQ         DX
+	JNZ          plainBF16p1x1_column
+	MOVQ         out+16(FP), AX
+	MOVQ         ldo+40(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Y0, (AX)
+	VZEROUPPER
+	RET
+
+// func plainBF16p2x2(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+// Requires: AVX, AVX2
+TEXT ·plainBF16p2x2(SB), NOSPLIT, $0-48
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   cols+24(FP), DX
+	MOVQ   DX, BX
+	SHLQ   $0x04, BX
+	MOVQ   ldx+32(FP), SI
+	SHLQ   $0x02, SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+plainBF16p2x2_column:
+	VPMOVZXWD    (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    (AX)(BX*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (CX), Y6
+	VMULPS       Y6, Y4, Y7
+	VADDPS       Y7, Y0, Y0
+	VMULPS       Y6, Y5, Y6
+	VADDPS       Y6, Y1, Y1
+	VBROADCASTSS (CX)(SI*1), Y6
+	VMULPS       Y6, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VMULPS       Y6, Y5, Y4
+	VADDPS       Y4, Y3, Y3
+	ADDQ         $0x10, AX
+	ADDQ         $0x04, CX
+	DECQ         DX
+	JNZ          plainBF16p2x2_column
+	MOVQ         out+16(FP), AX
+	MOVQ         ldo+40(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	VZEROUPPER
+	RET
+
+// func plainBF16p1x2(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+// Requires: AVX, AVX2
+TEXT ·plainBF16p1x2(SB), NOSPLIT, $0-48
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   cols+24(FP), DX
+	MOVQ   DX, BX
+	SHLQ   $0x04, BX
+	MOVQ   ldx+32(FP), BX
+	SHLQ   $0x02, BX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+
+plainBF16p1x2_column:
+	VPMOVZXWD    (AX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VBROADCASTSS (CX), Y3
+	VMULPS       Y3, Y2, Y3
+	VADDPS       Y3, Y0, Y0
+	VBROADCASTSS (CX)(BX*1), Y3
+	VMULPS       Y3, Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	ADDQ         $0x10, AX
+	ADDQ         $0x04, CX
+	DECQ         DX
+	JNZ          plainBF16p1x2_column
+	MOVQ         out+16(FP), AX
+	MOVQ         ldo+40(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y1, (AX)
+	VZEROUPPER
+	RET
+
+// func plainBF16p2x3(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+// Requires: AVX, AVX2
+TEXT ·plainBF16p2x3(SB), NOSPLIT, $0-48
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   cols+24(FP), BX
+	MOVQ   BX, SI
+	SHLQ   $0x04, SI
+	MOVQ   ldx+32(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (CX)(DI*2), DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+plainBF16p2x3_column:
+	VPMOVZXWD    (AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VPMOVZXWD    (AX)(SI*1), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS (CX), Y8
+	VMULPS       Y8, Y6, Y9
+	VADDPS       Y9, Y0, Y0
+	VMULPS       Y8, Y7, Y8
+	VADDPS       Y8, Y1, Y1
+	VBROADCASTSS (CX)(DI*1), Y8
+	VMULPS       Y8, Y6, Y9
+	VADDPS       Y9, Y2, Y2
+	VMULPS       Y8, Y7, Y8
+	VADDPS       Y8, Y3, Y3
+	VBROADCASTSS (DX), Y8
+	VMULPS       Y8, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMULPS       Y8, Y7, Y6
+	VADDPS       Y6, Y5, Y5
+	ADDQ         $0x10, AX
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNZ          plainBF16p2x3_column
+	MOVQ         out+16(FP), AX
+	MOVQ         ldo+40(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y5, 32(AX)
+	VZEROUPPER
+	RET
+
+// func plainBF16p1x3(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+// Requires: AVX, AVX2
+TEXT ·plainBF16p1x3(SB), NOSPLIT, $0-48
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   cols+24(FP), BX
+	MOVQ   BX, DX
+	SHLQ   $0x04, DX
+	MOVQ   ldx+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (CX)(SI*2), DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+plainBF16p1x3_column:
+	VPMOVZXWD    (AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS (CX), Y4
+	VMULPS       Y4, Y3, Y4
+	VADDPS       Y4, Y0, Y0
+	VBROADCASTSS (CX)(SI*1), Y4
+	VMULPS       Y4, Y3, Y4
+	VADDPS       Y4, Y1, Y1
+	VBROADCASTSS (DX), Y4
+	VMULPS       Y4, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	ADDQ         $0x10, AX
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNZ          plainBF16p1x3_column
+	MOVQ         out+16(FP), AX
+	MOVQ         ldo+40(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VZEROUPPER
+	RET
+
+// func plainBF16p2x4(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+// Requires: AVX, AVX2
+TEXT ·plainBF16p2x4(SB), NOSPLIT, $0-48
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   cols+24(FP), BX
+	MOVQ   BX, SI
+	SHLQ   $0x04, SI
+	MOVQ   ldx+32(FP), DI
+	SHLQ   $0x02, DI
+	LEAQ   (CX)(DI*2), DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+plainBF16p2x4_column:
+	VPMOVZXWD    (AX), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    (AX)(SI*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VBROADCASTSS (CX), Y10
+	VMULPS       Y10, Y8, Y11
+	VADDPS       Y11, Y0, Y0
+	VMULPS       Y10, Y9, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS (CX)(DI*1), Y10
+	VMULPS       Y10, Y8, Y11
+	VADDPS       Y11, Y2, Y2
+	VMULPS       Y10, Y9, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS (DX), Y10
+	VMULPS       Y10, Y8, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y9, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS (DX)(DI*1), Y10
+	VMULPS       Y10, Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMULPS       Y10, Y9, Y8
+	VADDPS       Y8, Y7, Y7
+	ADDQ         $0x10, AX
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNZ          plainBF16p2x4_column
+	MOVQ         out+16(FP), AX
+	MOVQ         ldo+40(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y6, (AX)
+	VMOVUPS      Y7, 32(AX)
+	VZEROUPPER
+	RET
+
+// func plainBF16p1x4(w *uint16, x *float32, out *float32, cols int, ldx int, ldo int)
+// Requires: AVX, AVX2
+TEXT ·plainBF16p1x4(SB), NOSPLIT, $0-48
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   cols+24(FP), BX
+	MOVQ   BX, DX
+	SHLQ   $0x04, DX
+	MOVQ   ldx+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (CX)(SI*2), DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+plainBF16p1x4_column:
+	VPMOVZXWD    (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS (CX), Y5
+	VMULPS       Y5, Y4, Y5
+	VADDPS       Y5, Y0, Y0
+	VBROADCASTSS (CX)(SI*1), Y5
+	VMULPS       Y5, Y4, Y5
+	VADDPS       Y5, Y1, Y1
+	VBROADCASTSS (DX), Y5
+	VMULPS       Y5, Y4, Y5
+	VADDPS       Y5, Y2, Y2
+	VBROADCASTSS (DX)(SI*1), Y5
+	VMULPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	ADDQ         $0x10, AX
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNZ          plainBF16p1x4_column
+	MOVQ         out+16(FP), AX
+	MOVQ         ldo+40(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y3, (AX)
+	VZEROUPPER
+	RET
+
 // func exp8(x *float32, n int)
 // Requires: AVX, AVX2
 TEXT ·exp8(SB), NOSPLIT, $0-16
@@ -2275,8 +7458,8 @@ TEXT ·geluMul8(SB), NOSPLIT, $0-24
 geluMul8_loop:
 	VMOVUPS   (AX), Y0
 	VMULPS    Y0, Y0, Y1
-	VMULPS    constants<>+768(SB), Y1, Y1
-	VADDPS    constants<>+800(SB), Y1, Y1
+	VMULPS    constants<>+992(SB), Y1, Y1
+	VADDPS    constants<>+1024(SB), Y1, Y1
 	VMULPS    Y1, Y0, Y1
 	VXORPS    constants<>+480(SB), Y1, Y1
 	VCMPPS    $0x0d, constants<>+0(SB), Y1, Y2
@@ -2362,24 +7545,24 @@ softCap8_loop:
 	VPADDD    Y5, Y7, Y7
 	VANDPS    Y4, Y7, Y7
 	VADDPS    constants<>+384(SB), Y7, Y7
-	VMOVUPS   constants<>+736(SB), Y3
+	VMOVUPS   constants<>+960(SB), Y3
 	VDIVPS    Y7, Y3, Y7
 	VMOVUPS   constants<>+384(SB), Y3
 	VSUBPS    Y7, Y3, Y7
 	VMULPS    Y2, Y2, Y3
-	VMOVUPS   constants<>+864(SB), Y4
+	VMOVUPS   constants<>+1088(SB), Y4
 	VMULPS    Y3, Y4, Y4
-	VADDPS    constants<>+896(SB), Y4, Y4
+	VADDPS    constants<>+1120(SB), Y4, Y4
 	VMULPS    Y3, Y4, Y4
-	VADDPS    constants<>+928(SB), Y4, Y4
+	VADDPS    constants<>+1152(SB), Y4, Y4
 	VMULPS    Y3, Y4, Y4
-	VADDPS    constants<>+960(SB), Y4, Y4
+	VADDPS    constants<>+1184(SB), Y4, Y4
 	VMULPS    Y3, Y4, Y4
-	VADDPS    constants<>+992(SB), Y4, Y4
+	VADDPS    constants<>+1216(SB), Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VADDPS    Y2, Y4, Y4
-	VCMPPS    $0x0d, constants<>+832(SB), Y2, Y2
+	VCMPPS    $0x0d, constants<>+1056(SB), Y2, Y2
 	VBLENDVPS Y2, Y7, Y4, Y4
 	VANDPS    constants<>+480(SB), Y1, Y3
 	VORPS     Y3, Y4, Y4
@@ -2621,16 +7804,18 @@ finite8_loop:
 	MOVB      AL, ret+16(FP)
 	RET
 
-// func quantizeBlocks(x *float32, q *int8, scales *float32, sums *int32, blocks int)
+// func quantizeBlocks(x *float32, q *int8, scales *float32, eights *int32, halves *int32, weighted *float32, blocks int)
 // Requires: AVX, AVX2
-TEXT ·quantizeBlocks(SB), NOSPLIT, $0-40
+TEXT ·quantizeBlocks(SB), NOSPLIT, $0-56
 	MOVQ    x+0(FP), AX
 	MOVQ    q+8(FP), CX
-	MOVQ    scales+16(FP), DX
-	MOVQ    sums+24(FP), BX
-	MOVQ    blocks+32(FP), SI
+	MOVQ    blocks+48(FP), DX
+	MOVQ    scales+16(FP), BX
+	MOVQ    eights+24(FP), SI
+	MOVQ    halves+32(FP), DI
+	MOVQ    weighted+40(FP), R8
 	VMOVUPS constants<>+448(SB), Y0
-	VMOVDQU constants<>+704(SB), Y1
+	VMOVDQU constants<>+928(SB), Y1
 
 quantizeBlocks_block:
 	VMOVUPS      (AX), Y2
@@ -2652,15 +7837,15 @@ quantizeBlocks_block:
 	VPMAXSD      X6, X8, X8
 	VPCMPGTD     constants<>+576(SB), X8, X6
 	VPCMPGTD     constants<>+544(SB), X8, X7
-	VDIVSS       constants<>+416(SB), X8, X8
-	VANDPS       X6, X8, X8
+	VDIVSS       constants<>+416(SB), X8, X9
+	VANDPS       X6, X9, X9
 	VPANDN       X6, X7, X6
 	VPAND        constants<>+608(SB), X7, X7
-	VMOVSS       constants<>+384(SB), X9
-	VDIVSS       X8, X9, X9
-	VORPS        X7, X8, X8
-	VMOVSS       X8, (DX)
-	VBROADCASTSS X9, Y7
+	VMOVSS       constants<>+384(SB), X8
+	VDIVSS       X9, X8, X8
+	VORPS        X7, X9, X9
+	VMOVSS       X9, (BX)
+	VBROADCASTSS X8, Y7
 	VPBROADCASTD X6, Y6
 	VMULPS       Y7, Y2, Y2
 	VCVTPS2DQ    Y2, Y2
@@ -2680,34 +7865,44 @@ quantizeBlocks_block:
 	VMOVDQU      constants<>+640(SB), Y7
 	VPMADDUBSW   Y2, Y7, Y7
 	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPSHUFD      $0x4e, Y7, Y2
+	VPADDD       Y2, Y7, Y7
+	VPSHUFD      $0xb1, Y7, Y2
+	VPADDD       Y2, Y7, Y7
 	VEXTRACTI128 $0x01, Y7, X8
+	VPSLLD       $0x10, X8, X6
+	VPBLENDW     $0x01, X7, X6, X6
+	VMOVD        X6, (DI)
 	VPADDD       X8, X7, X8
-	VPSHUFD      $0x4e, X8, X6
-	VPADDD       X6, X8, X8
-	VPSHUFD      $0xb1, X8, X6
-	VPADDD       X6, X8, X8
+	VCVTDQ2PS    X8, X6
+	VMULSS       X9, X6, X6
+	VMOVSS       X6, (R8)
 	VPSLLD       $0x03, X8, X8
-	VMOVD        X8, (BX)
+	VMOVD        X8, (SI)
 	ADDQ         $0x00000080, AX
-	ADDQ         $0x04, DX
 	ADDQ         $0x04, BX
-	DECQ         SI
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	DECQ         DX
 	JNZ          quantizeBlocks_block
 	VZEROUPPER
 	RET
 
-// func quantizeStrided(x *float32, q *int8, scales *float32, sums *int32, blocks int, step int)
+// func quantizeStrided(x *float32, q *int8, scales *float32, eights *int32, halves *int32, weighted *float32, blocks int, step int)
 // Requires: AVX, AVX2
-TEXT ·quantizeStrided(SB), NOSPLIT, $0-48
+TEXT ·quantizeStrided(SB), NOSPLIT, $0-64
 	MOVQ    x+0(FP), AX
 	MOVQ    q+8(FP), CX
-	MOVQ    scales+16(FP), DX
-	MOVQ    sums+24(FP), BX
-	MOVQ    blocks+32(FP), SI
-	MOVQ    step+40(FP), DI
-	LEAQ    (DI)(DI*2), R8
+	MOVQ    blocks+48(FP), DX
+	MOVQ    scales+16(FP), BX
+	MOVQ    eights+24(FP), SI
+	MOVQ    halves+32(FP), DI
+	MOVQ    weighted+40(FP), R8
+	MOVQ    step+56(FP), R9
+	LEAQ    (R9)(R9*2), R10
 	VMOVUPS constants<>+448(SB), Y0
-	VMOVDQU constants<>+704(SB), Y1
+	VMOVDQU constants<>+928(SB), Y1
 
 quantizeStrided_block:
 	VMOVUPS      (AX), Y2
@@ -2729,15 +7924,15 @@ quantizeStrided_block:
 	VPMAXSD      X6, X8, X8
 	VPCMPGTD     constants<>+576(SB), X8, X6
 	VPCMPGTD     constants<>+544(SB), X8, X7
-	VDIVSS       constants<>+416(SB), X8, X8
-	VANDPS       X6, X8, X8
+	VDIVSS       constants<>+416(SB), X8, X9
+	VANDPS       X6, X9, X9
 	VPANDN       X6, X7, X6
 	VPAND        constants<>+608(SB), X7, X7
-	VMOVSS       constants<>+384(SB), X9
-	VDIVSS       X8, X9, X9
-	VORPS        X7, X8, X8
-	VMOVSS       X8, (DX)
-	VBROADCASTSS X9, Y7
+	VMOVSS       constants<>+384(SB), X8
+	VDIVSS       X9, X8, X8
+	VORPS        X7, X9, X9
+	VMOVSS       X9, (BX)
+	VBROADCASTSS X8, Y7
 	VPBROADCASTD X6, Y6
 	VMULPS       Y7, Y2, Y2
 	VCVTPS2DQ    Y2, Y2
@@ -2754,31 +7949,39 @@ quantizeStrided_block:
 	VPAND        Y6, Y2, Y2
 	VEXTRACTI128 $0x00, Y2, X3
 	VMOVD        X3, (CX)
-	VPEXTRD      $0x01, X3, (CX)(DI*1)
-	VPEXTRD      $0x02, X3, (CX)(DI*2)
-	VPEXTRD      $0x03, X3, (CX)(R8*1)
-	LEAQ         (CX)(DI*4), CX
+	VPEXTRD      $0x01, X3, (CX)(R9*1)
+	VPEXTRD      $0x02, X3, (CX)(R9*2)
+	VPEXTRD      $0x03, X3, (CX)(R10*1)
+	LEAQ         (CX)(R9*4), CX
 	VEXTRACTI128 $0x01, Y2, X3
 	VMOVD        X3, (CX)
-	VPEXTRD      $0x01, X3, (CX)(DI*1)
-	VPEXTRD      $0x02, X3, (CX)(DI*2)
-	VPEXTRD      $0x03, X3, (CX)(R8*1)
-	LEAQ         (CX)(DI*4), CX
+	VPEXTRD      $0x01, X3, (CX)(R9*1)
+	VPEXTRD      $0x02, X3, (CX)(R9*2)
+	VPEXTRD      $0x03, X3, (CX)(R10*1)
+	LEAQ         (CX)(R9*4), CX
 	VMOVDQU      constants<>+640(SB), Y7
 	VPMADDUBSW   Y2, Y7, Y7
 	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPSHUFD      $0x4e, Y7, Y2
+	VPADDD       Y2, Y7, Y7
+	VPSHUFD      $0xb1, Y7, Y2
+	VPADDD       Y2, Y7, Y7
 	VEXTRACTI128 $0x01, Y7, X8
+	VPSLLD       $0x10, X8, X6
+	VPBLENDW     $0x01, X7, X6, X6
+	VMOVD        X6, (DI)
 	VPADDD       X8, X7, X8
-	VPSHUFD      $0x4e, X8, X6
-	VPADDD       X6, X8, X8
-	VPSHUFD      $0xb1, X8, X6
-	VPADDD       X6, X8, X8
+	VCVTDQ2PS    X8, X6
+	VMULSS       X9, X6, X6
+	VMOVSS       X6, (R8)
 	VPSLLD       $0x03, X8, X8
-	VMOVD        X8, (BX)
+	VMOVD        X8, (SI)
 	ADDQ         $0x00000080, AX
-	ADDQ         DI, DX
-	ADDQ         DI, BX
-	DECQ         SI
+	ADDQ         R9, BX
+	ADDQ         R9, SI
+	ADDQ         R9, DI
+	ADDQ         R9, R8
+	DECQ         DX
 	JNZ          quantizeStrided_block
 	VZEROUPPER
 	RET

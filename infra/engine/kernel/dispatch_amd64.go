@@ -20,17 +20,18 @@ func processorSets() []string {
 	return nil
 }
 
-func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
+func quantize(x []float32, q []int8, scales []float32, sums blockSums, blocks, size int) {
 	if !accelerated || blocks == 0 {
 		quantizePortable(x, q, scales, sums, blocks, size)
 		return
 	}
 	last := (blocks - 1) * size
-	_, _, _, _ = x[blocks*spec.Block-1], q[(blocks*8-1)*4*size+3], scales[last], sums[last]
+	_, _, _ = x[blocks*spec.Block-1], q[(blocks*8-1)*4*size+3], scales[last]
+	_, _, _ = sums.eights[last], sums.halves[last], sums.weighted[last]
 	if size == 1 {
-		quantizeBlocks(&x[0], &q[0], &scales[0], &sums[0], blocks)
+		quantizeBlocks(&x[0], &q[0], &scales[0], &sums.eights[0], &sums.halves[0], &sums.weighted[0], blocks)
 	} else {
-		quantizeStrided(&x[0], &q[0], &scales[0], &sums[0], blocks, 4*size)
+		quantizeStrided(&x[0], &q[0], &scales[0], &sums.eights[0], &sums.halves[0], &sums.weighted[0], blocks, 4*size)
 	}
 }
 

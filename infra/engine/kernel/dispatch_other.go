@@ -10,7 +10,7 @@ func useInstructions(string) {}
 
 func processorSets() []string { return nil }
 
-func quantize(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
+func quantize(x []float32, q []int8, scales []float32, sums blockSums, blocks, size int) {
 	quantizePortable(x, q, scales, sums, blocks, size)
 }
 

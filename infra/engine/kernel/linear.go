@@ -123,18 +123,7 @@ func (product *Product) runLast(a *Activations) {
 	w := product.W
 	first := (w.panels - 1) * panelRows
 	buf := make([]float32, a.tokens*panelRows)
-	last := *w
-	last.panels = 1
-	switch {
-	case w.Format == F32:
-		last.floats = w.floats[first*w.Cols:]
-	case w.Format == F16:
-		last.halves = w.halves[first*w.Cols:]
-	default:
-		last.quants = w.quants[(w.panels-1)*w.blocks*w.panelBlock():]
-		last.scales = w.scales[first*w.blocks:]
-	}
-	last.multiply(a, buf, panelRows, 0, 1)
+	w.panel(w.panels-1).multiply(a, buf, panelRows, 0, 1)
 	for t := range a.tokens {
 		copy(product.Out[t*product.Stride+first:t*product.Stride+w.Rows], buf[t*panelRows:])
 	}

@@ -1,5 +1,7 @@
 package kernel
 
+import "unsafe"
+
 // multiply sets out[t*stride+8p:][:8] to panel p times token t, for panels p0
 // to p1-1, which must be whole, and all tokens.
 func (m *Matrix) multiply(a *Activations, out []float32, stride, p0, p1 int) {
@@ -19,48 +21,71 @@ func (m *Matrix) multiply(a *Activations, out []float32, stride, p0, p1 int) {
 	}
 }
 
+// vectorKernel multiplies consecutive panels by one token, groupKernel one panel
+// by a group of tokens. blocks counts 32 columns; sums is what the format needs
+// of blockSums.
+type (
+	vectorKernel func(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+	groupKernel  func(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+)
+
+var vectorKernels = [...]vectorKernel{
+	Q8_0: vectorQ80, Q4_0: vectorQ40, Q4_1: vectorQ41, Q5_0: vectorQ50, Q5_1: vectorQ51,
+	Q4_K: vectorQ4K, Q5_K: vectorQ5K, Q6_K: vectorQ6K,
+}
+
+var groupKernels = [...][groupTokens + 1]groupKernel{
+	Q8_0: {2: groupQ80x2, groupQ80x3, groupQ80x4},
+	Q4_0: {2: groupQ40x2, groupQ40x3, groupQ40x4},
+	Q4_1: {2: groupQ41x2, groupQ41x3, groupQ41x4},
+	Q5_0: {2: groupQ50x2, groupQ50x3, groupQ50x4},
+	Q5_1: {2: groupQ51x2, groupQ51x3, groupQ51x4},
+	Q4_K: {2: groupQ4Kx2, groupQ4Kx3, groupQ4Kx4},
+	Q5_K: {2: groupQ5Kx2, groupQ5Kx3, groupQ5Kx4},
+	Q6_K: {2: groupQ6Kx2, groupQ6Kx3, groupQ6Kx4},
+}
+
 func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g0, g1 int) {
-	size := m.panelBlock() * m.blocks
+	sums := a.sumsFor(m.Format)
 	for g := g0; g < g1; g++ {
 		if a.tokens-g*groupTokens != 1 {
 			continue
 		}
 		first := g * groupTokens
-		at, to := first*a.blocks, &out[first*stride+p0*panelRows]
-		w, ws := &m.quants[p0*size], &m.scales[p0*m.blocks*panelRows]
-		if m.Format == Q4_0 {
-			vectorQ4(w, ws, &a.quants[first*a.cols], &a.scales[at], &a.sums[at], to, m.blocks, p1-p0)
-		} else {
-			vectorQ8(w, ws, &a.quants[first*a.cols], &a.scales[at], &a.sums[at], to, m.blocks, p1-p0)
-		}
+		at := first * a.blocks
+		w, fine, ws := m.sections(p0)
+		vectorKernels[m.Format](w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+p0*panelRows], m.blocks, p1-p0)
 		g1--
 	}
 	for p := p0; p < p1; p++ {
-		w, ws := &m.quants[p*size], &m.scales[p*m.blocks*panelRows]
+		w, fine, ws := m.sections(p)
 		for g := g0; g < g1; g++ {
 			first := g * groupTokens
 			at := first * a.blocks
-			multiplyGroup(m.Format == Q4_0, min(groupTokens, a.tokens-first),
-				w, ws, &a.quants[first*a.cols], &a.scales[at], &a.sums[at], &out[first*stride+p*panelRows], m.blocks, stride)
+			kernel := groupKernels[m.Format][min(groupTokens, a.tokens-first)]
+			kernel(w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+p*panelRows], m.blocks, stride)
 		}
 	}
 }
 
-func multiplyGroup(q4 bool, tokens int, w *int8, ws *uint16, q *int8, scales *float32, sums *int32, out *float32, blocks, stride int) {
-	switch {
-	case q4 && tokens == 4:
-		groupQ4x4(w, ws, q, scales, sums, out, blocks, stride)
-	case q4 && tokens == 3:
-		groupQ4x3(w, ws, q, scales, sums, out, blocks, stride)
-	case q4:
-		groupQ4x2(w, ws, q, scales, sums, out, blocks, stride)
-	case tokens == 4:
-		groupQ8x4(w, ws, q, scales, sums, out, blocks, stride)
-	case tokens == 3:
-		groupQ8x3(w, ws, q, scales, sums, out, blocks, stride)
-	default:
-		groupQ8x2(w, ws, q, scales, sums, out, blocks, stride)
+// sections is where panel p starts in each section.
+func (m *Matrix) sections(p int) (w *int8, fine *uint8, ws *uint16) {
+	w, ws = &m.quants[p*m.blocks*m.layout.record], &m.scales[m.scaleAt(p, 0, 0)]
+	if m.layout.fine > 0 {
+		fine = &m.fine[p*(m.blocks/blocksK)*m.layout.fine]
 	}
+	return w, fine, ws
+}
+
+// sumsFor are the sums of activations that products with a format need.
+func (a *Activations) sumsFor(f Format) []int32 {
+	switch f {
+	case Q4_1, Q5_1, Q4_K, Q5_K:
+		return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(a.weighted))), len(a.weighted))
+	case Q6_K:
+		return a.halves
+	}
+	return a.eights
 }
 
 // plainKernel is a product of several panels and tokens with W weights.
@@ -74,6 +99,12 @@ var (
 		3: {plainF32p2x3, plainF32p1x3},
 		4: {plainF32p2x4, plainF32p1x4},
 	}
+	plainBF16 = [5][2]plainKernel[uint16]{
+		1: {plainBF16p4x1, plainBF16p1x1},
+		2: {plainBF16p2x2, plainBF16p1x2},
+		3: {plainBF16p2x3, plainBF16p1x3},
+		4: {plainBF16p2x4, plainBF16p1x4},
+	}
 	plainF16 = [5][2]plainKernel[uint16]{
 		1: {plainF16p4x1, plainF16p1x1},
 		2: {plainF16p2x2, plainF16p1x2},
@@ -83,10 +114,13 @@ var (
 )
 
 func (m *Matrix) multiplyPlain(a *Activations, out []float32, stride, p0, p1 int) {
-	if m.Format == F16 {
-		plainTokens(&plainF16, m.halves, m.Cols, a, out, stride, p0, p1)
-	} else {
+	switch m.Format {
+	case F32:
 		plainTokens(&plainF32, m.floats, m.Cols, a, out, stride, p0, p1)
+	case F16:
+		plainTokens(&plainF16, m.halves, m.Cols, a, out, stride, p0, p1)
+	case BF16:
+		plainTokens(&plainBF16, m.halves, m.Cols, a, out, stride, p0, p1)
 	}
 }
 

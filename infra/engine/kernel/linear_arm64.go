@@ -3,7 +3,7 @@ package kernel
 // multiply sets out[t*stride+8p:][:8] to panel p times token t, for panels p0
 // to p1-1, which must be whole, and all tokens.
 func (m *Matrix) multiply(a *Activations, out []float32, stride, p0, p1 int) {
-	if !accelerated {
+	if !accelerated || !m.hasKernels() {
 		m.multiplyPortable(a, out, stride, p0, p1)
 		return
 	}
@@ -19,6 +19,15 @@ func (m *Matrix) multiply(a *Activations, out []float32, stride, p0, p1 int) {
 	}
 }
 
+// hasKernels says that there is assembly for the format.
+func (m *Matrix) hasKernels() bool {
+	switch m.Format {
+	case F32, F16, Q8_0, Q4_0:
+		return true
+	}
+	return false
+}
+
 func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g0, g1 int) {
 	kernels := &wideKernels
 	if dotProduct {
@@ -28,14 +37,14 @@ func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g
 	if m.Format == Q4_0 {
 		group = &kernels[1]
 	}
-	size := m.panelBlock() * m.blocks
+	size := m.layout.record * m.blocks
 	for g := g0; g < g1; g++ {
 		if a.tokens-g*groupTokens != 1 {
 			continue
 		}
 		first := g * groupTokens
 		at, to := first*a.blocks, &out[first*stride+p0*panelRows]
-		group[1](&m.quants[p0*size], &m.scales[p0*m.blocks*panelRows], &a.quants[first*a.cols], &a.scales[at], &a.sums[at], to, m.blocks, p1-p0)
+		group[1](&m.quants[p0*size], &m.scales[p0*m.blocks*panelRows], &a.quants[first*a.cols], &a.scales[at], &a.eights[at], to, m.blocks, p1-p0)
 		g1--
 	}
 	for p := p0; p < p1; p++ {
@@ -43,7 +52,7 @@ func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g
 		for g := g0; g < g1; g++ {
 			first := g * groupTokens
 			at := first * a.blocks
-			group[min(groupTokens, a.tokens-first)](w, ws, &a.quants[first*a.cols], &a.scales[at], &a.sums[at], &out[first*stride+p*panelRows], m.blocks, stride)
+			group[min(groupTokens, a.tokens-first)](w, ws, &a.quants[first*a.cols], &a.scales[at], &a.eights[at], &out[first*stride+p*panelRows], m.blocks, stride)
 		}
 	}
 }

@@ -81,12 +81,20 @@ func weightBytes(r *rand.Rand, f Format, rows, cols int) []byte {
 		for i := 0; i < len(data); i += 2 {
 			half(data[i:])
 		}
-	case Q8_0:
-		for i := 0; i < len(data); i += spec.Q8Bytes {
-			half(data[i:])
+	case BF16:
+		for i := 0; i < len(data); i += 2 {
+			binary.LittleEndian.PutUint16(data[i:], spec.FloatToBrain(float32(r.NormFloat64())))
 		}
-	case Q4_0:
-		for i := 0; i < len(data); i += spec.Q4Bytes {
+	default:
+		_, size := f.Block()
+		for i := 0; i < len(data); i += size {
+			switch f {
+			case Q4_1, Q5_1, Q4_K, Q5_K:
+				half(data[i+2:])
+			case Q6_K:
+				half(data[i+size-2:])
+				continue
+			}
 			half(data[i:])
 		}
 	}
@@ -96,23 +104,10 @@ func weightBytes(r *rand.Rand, f Format, rows, cols int) []byte {
 // linearSpec is y = W x by package spec, from GGUF bytes.
 func linearSpec(f Format, rows, cols int, data []byte, x []float32) []float32 {
 	rowBytes := len(data) / rows
-	q, scales := make([]int8, cols), make([]float32, cols/spec.Block)
-	if f.Quantized() {
-		spec.QuantizeRow(q, scales, x)
-	}
+	in := spec.NewInput(x)
 	y := make([]float32, rows)
 	for r := range y {
-		row := data[r*rowBytes : (r+1)*rowBytes]
-		switch f {
-		case F32:
-			y[r] = spec.LinearF32Step(0, row, x)
-		case F16:
-			y[r] = spec.LinearF16Step(0, row, x)
-		case Q8_0:
-			y[r] = spec.LinearQ8Step(0, row, q, scales)
-		case Q4_0:
-			y[r] = spec.LinearQ4Step(0, row, q, scales)
-		}
+		y[r] = spec.LinearStep(f, 0, data[r*rowBytes:(r+1)*rowBytes], in)
 	}
 	return y
 }
@@ -130,15 +125,18 @@ func same(t *testing.T, what string, got, want []float32) {
 	}
 }
 
-var formats = []Format{F32, F16, Q8_0, Q4_0}
+var formats = spec.Formats()
 
 func TestLinearEqualsSpec(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	shapes := []struct{ rows, cols int }{{1, 32}, {8, 32}, {7, 64}, {9, 96}, {64, 896}, {43, 1056}, {24, 2048}}
+	shapes := []struct{ rows, cols int }{{1, 32}, {8, 32}, {7, 64}, {9, 96}, {64, 896}, {43, 1056}, {24, 2048}, {1, 256}, {8, 256}, {19, 768}}
 	pool := NewPool(3)
 	defer pool.Close()
 	for _, f := range formats {
 		for _, s := range shapes {
+			if _, err := f.RowBytes(s.cols); err != nil {
+				continue
+			}
 			data := weightBytes(r, f, s.rows, s.cols)
 			w, err := NewMatrix(f, s.rows, s.cols, data)
 			if err != nil {
@@ -215,7 +213,7 @@ func TestManyTokensShareTheCache(t *testing.T) {
 	r := rand.New(rand.NewPCG(25, 26))
 	const rows, cols, tokens = 16, 2048, 133 // several passes of cacheBytes
 	x := activationRows(r, tokens, cols)
-	for _, f := range []Format{Q8_0, Q4_0} {
+	for _, f := range []Format{Q8_0, Q4_0, Q4_K, Q6_K} {
 		data := weightBytes(r, f, rows, cols)
 		w, err := NewMatrix(f, rows, cols, data)
 		if err != nil {
@@ -235,10 +233,10 @@ func TestLinearsAndGatedLinear(t *testing.T) {
 	r := rand.New(rand.NewPCG(27, 28))
 	pool := NewPool(3)
 	defer pool.Close()
-	const cols = 96
+	const cols = 256
 	for _, rows := range []int{32, 320, 1024, 44} {
 		for _, tokens := range []int{1, 3, 5} {
-			f := formats[r.IntN(4)]
+			f := formats[r.IntN(len(formats))]
 			gateData, upData := weightBytes(r, f, rows, cols), weightBytes(r, Q8_0, rows, cols)
 			gate, err := NewMatrix(f, rows, cols, gateData)
 			if err != nil {
@@ -277,8 +275,9 @@ func TestLinearsAndGatedLinear(t *testing.T) {
 			var want Activations
 			want.Quantize(nil, h, rows, tokens, rows)
 			same(t, "scales", hidden.scales, want.scales)
+			same(t, "weighted sums", hidden.weighted, want.weighted)
 			for i, q := range want.quants {
-				if hidden.quants[i] != q || hidden.sums[i/32] != want.sums[i/32] {
+				if hidden.quants[i] != q || hidden.eights[i/32] != want.eights[i/32] || hidden.halves[i/32] != want.halves[i/32] {
 					t.Fatalf("%d rows, %d tokens: quant %d differs", rows, tokens, i)
 				}
 			}

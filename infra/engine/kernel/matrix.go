@@ -7,75 +7,45 @@ import (
 )
 
 // Format is how a matrix stores its weights, named as in GGUF.
-type Format uint8
+type Format = spec.Format
 
 // The formats of semantics version 1.
 const (
-	F32 Format = iota
-	F16
-	Q8_0 // blocks of 32 columns: f16 scale, int8
-	Q4_0 // blocks of 32 columns: f16 scale, 4 bits
+	F32  = spec.F32
+	F16  = spec.F16
+	BF16 = spec.BF16
+	Q8_0 = spec.Q8_0
+	Q4_0 = spec.Q4_0
+	Q4_1 = spec.Q4_1
+	Q5_0 = spec.Q5_0
+	Q5_1 = spec.Q5_1
+	Q4_K = spec.Q4_K
+	Q5_K = spec.Q5_K
+	Q6_K = spec.Q6_K
 )
-
-func (f Format) String() string {
-	switch f {
-	case F32:
-		return "F32"
-	case F16:
-		return "F16"
-	case Q8_0:
-		return "Q8_0"
-	case Q4_0:
-		return "Q4_0"
-	}
-	return fmt.Sprintf("Format(%d)", uint8(f))
-}
-
-// Quantized reports whether products use quantised activations (LIN32), which
-// needs a number of columns that is a multiple of 32.
-func (f Format) Quantized() bool { return f == Q8_0 || f == Q4_0 }
-
-// RowBytes is the size of one row in GGUF layout, or an error where the format
-// cannot hold a row of that many columns.
-func (f Format) RowBytes(cols int) (int, error) {
-	if cols <= 0 {
-		return 0, fmt.Errorf("a matrix of %d columns", cols)
-	}
-	if f.Quantized() && cols%spec.Block != 0 {
-		return 0, fmt.Errorf("%s needs a multiple of %d columns, not %d", f, spec.Block, cols)
-	}
-	switch f {
-	case F32:
-		return 4 * cols, nil
-	case F16:
-		return 2 * cols, nil
-	case Q8_0:
-		return cols / spec.Block * spec.Q8Bytes, nil
-	case Q4_0:
-		return cols / spec.Block * spec.Q4Bytes, nil
-	}
-	return 0, fmt.Errorf("unknown weight format %d", uint8(f))
-}
 
 // panelRows is the number of rows packed side by side: a SIMD lane is a row.
 const panelRows = 8
 
 // Matrix is a weight matrix of Rows outputs by Cols inputs, packed in panels of
-// 8 rows. It is immutable and safe for concurrent use.
+// 8 rows; pack.go describes the layout. It is immutable and safe for concurrent
+// use.
 type Matrix struct {
 	Rows, Cols int
 	Format     Format
 
+	layout layout
 	panels int
 	blocks int // 32-column blocks per row, quantised formats
 
-	// The weights, one of:
-	quants []int8    // Q8_0 [panel][block][8][8 rows][4]; Q4_0 [panel][block][4][8 rows][4], low nibbles columns 0..15
-	halves []uint16  // F16 [panel][column][8 rows]
-	floats []float32 // F32 [panel][column][8 rows]
+	// The sections of the packed weights; pack.go says which a format has.
+	floats []float32
+	halves []uint16
+	quants []int8
+	fine   []uint8
+	scales []uint16
 
-	scales []uint16 // quantised formats [panel][block][8 rows], f16
-	packed []byte   // all of them
+	packed []byte // all of them
 	memory memory
 }
 
@@ -88,7 +58,7 @@ func NewMatrix(f Format, rows, cols int, data []byte) (*Matrix, error) {
 	}
 	rowBytes, _ := f.RowBytes(cols)
 	if len(data)/rowBytes < rows || len(data) != rows*rowBytes {
-		return nil, fmt.Errorf("a %s matrix of %d x %d takes %d bytes, not %d", f, rows, cols, rows*rowBytes, len(data))
+		return nil, fmt.Errorf("a %v matrix of %d x %d takes %d bytes, not %d", f, rows, cols, rows*rowBytes, len(data))
 	}
 	m.allocate()
 	return m, m.packRows(0, data)
@@ -102,7 +72,7 @@ func shaped(f Format, rows, cols int) (*Matrix, error) {
 	if rows <= 0 || rows > 1<<28 || cols > 1<<24 {
 		return nil, fmt.Errorf("a matrix of %d x %d", rows, cols)
 	}
-	m := &Matrix{Rows: rows, Cols: cols, Format: f, panels: (rows + panelRows - 1) / panelRows}
+	m := &Matrix{Rows: rows, Cols: cols, Format: f, layout: layoutOf(f), panels: (rows + panelRows - 1) / panelRows}
 	if f.Quantized() {
 		m.blocks = cols / spec.Block
 	}
@@ -110,13 +80,22 @@ func shaped(f Format, rows, cols int) (*Matrix, error) {
 }
 
 // Bytes is the memory the packed weights take.
-func (m *Matrix) Bytes() int {
-	padded := m.panels * panelRows
-	switch m.Format {
-	case F32:
-		return 4 * padded * m.Cols
-	case F16:
-		return 2 * padded * m.Cols
-	}
-	return m.panels*m.blocks*m.panelBlock() + 2*padded*m.blocks
+func (m *Matrix) Bytes() int { return m.panels * m.layout.panelBytes(m.Cols) }
+
+// panel is panel p as a matrix of its own, with all 8 rows.
+func (m *Matrix) panel(p int) *Matrix {
+	one := *m
+	one.Rows, one.panels = panelRows, 1
+	one.floats = section(m.floats, m.panels, p)
+	one.halves = section(m.halves, m.panels, p)
+	one.quants = section(m.quants, m.panels, p)
+	one.fine = section(m.fine, m.panels, p)
+	one.scales = section(m.scales, m.panels, p)
+	return &one
+}
+
+// section is the part of a packed section that belongs to panel p.
+func section[T any](s []T, panels, p int) []T {
+	size := len(s) / panels
+	return s[p*size : (p+1)*size]
 }

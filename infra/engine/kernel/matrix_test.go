@@ -12,10 +12,7 @@ import (
 
 func TestRowEqualsSpec(t *testing.T) {
 	r := rand.New(rand.NewPCG(19, 20))
-	const rows, cols = 11, 96
-	decode := map[Format]func(dst []float32, row []byte){
-		F32: spec.DecodeF32, F16: spec.DecodeF16, Q8_0: spec.DequantizeQ8, Q4_0: spec.DequantizeQ4,
-	}
+	const rows, cols = 11, 768
 	for _, f := range formats {
 		data := weightBytes(r, f, rows, cols)
 		w, err := NewMatrix(f, rows, cols, data)
@@ -25,16 +22,16 @@ func TestRowEqualsSpec(t *testing.T) {
 		got, want := make([]float32, cols), make([]float32, cols)
 		for row := range rows {
 			w.Row(got, row)
-			decode[f](want, data[row*len(data)/rows:])
+			f.Decode(want, data[row*len(data)/rows:])
 			same(t, fmt.Sprintf("%v row %d", f, row), got, want)
 		}
 	}
 }
 
 func TestNewMatrixRefuses(t *testing.T) {
-	scale := func(h uint16, size int) []byte {
+	scale := func(h uint16, size, at int) []byte {
 		data := make([]byte, size)
-		binary.LittleEndian.PutUint16(data, h)
+		binary.LittleEndian.PutUint16(data[at:], h)
 		return data
 	}
 	float := func(f float64) []byte {
@@ -52,10 +49,18 @@ func TestNewMatrixRefuses(t *testing.T) {
 		{"negative rows", F32, -1, 4, nil},
 		{"missing bytes", F16, 2, 4, make([]byte, 15)},
 		{"bytes too many", Q4_0, 1, 32, make([]byte, 19)},
-		{"an unknown format", Format(9), 1, 32, make([]byte, 128)},
-		{"an infinite scale", Q8_0, 1, 32, scale(0x7c00, 34)},
-		{"a NaN scale", Q4_0, 1, 32, scale(0xfe01, 18)},
-		{"an infinite half", F16, 1, 1, scale(0xfc00, 2)},
+		{"an unknown format", Format(99), 1, 32, make([]byte, 128)},
+		{"columns that are no multiple of 256", Q4_K, 1, 288, make([]byte, 162)},
+		{"an infinite scale", Q8_0, 1, 32, scale(0x7c00, 34, 0)},
+		{"a NaN scale", Q4_0, 1, 32, scale(0xfe01, 18, 0)},
+		{"an infinite minimum", Q4_1, 1, 32, scale(0x7c00, 20, 2)},
+		{"a NaN minimum", Q5_1, 1, 32, scale(0x7e00, 24, 2)},
+		{"an infinite scale", Q5_0, 1, 32, scale(0x7c00, 22, 0)},
+		{"an infinite minimum", Q4_K, 1, 256, scale(0xfc00, 144, 2)},
+		{"a NaN scale", Q5_K, 1, 256, scale(0x7c01, 176, 0)},
+		{"a NaN scale", Q6_K, 1, 256, scale(0x7c01, 210, 208)},
+		{"an infinite bfloat16", BF16, 1, 1, scale(0xff80, 2, 0)},
+		{"an infinite half", F16, 1, 1, scale(0xfc00, 2, 0)},
 		{"a NaN", F32, 1, 1, float(math.NaN())},
 		{"an Inf", F32, 1, 1, float(math.Inf(-1))},
 	} {
@@ -91,7 +96,7 @@ func TestLargeMatrixLives(t *testing.T) {
 func FuzzNewMatrix(f *testing.F) {
 	r := rand.New(rand.NewPCG(21, 22))
 	for _, format := range formats {
-		f.Add(uint8(format), 3, 64, weightBytes(r, format, 3, 64))
+		f.Add(uint8(format), 3, 256, weightBytes(r, format, 3, 256))
 	}
 	f.Fuzz(func(t *testing.T, format uint8, rows, cols int, data []byte) {
 		w, err := NewMatrix(Format(format), rows, cols, data)

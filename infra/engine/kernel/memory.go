@@ -19,7 +19,7 @@ func (m *memory) allocate(size int) []byte {
 }
 
 // carve returns the first n elements of region as another type.
-func carve[T int8 | uint16 | float32](region []byte, n int) []T {
+func carve[T int8 | uint8 | uint16 | float32](region []byte, n int) []T {
 	var zero T
 	_ = region[:n*int(unsafe.Sizeof(zero))]
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(region))), n)

@@ -10,17 +10,20 @@ import (
 
 // quantizePortable quantises blocks of x for one token of a group of size:
 // block b's quant i goes to q[b*32*size + i/4*4*size + i%4], its scale to
-// scales[b*size] and 8 times the sum of its quants to sums[b*size].
-func quantizePortable(x []float32, q []int8, scales []float32, sums []int32, blocks, size int) {
+// scales[b*size], its sums likewise.
+func quantizePortable(x []float32, q []int8, scales []float32, sums blockSums, blocks, size int) {
 	var block [spec.Block]int8
 	for b := range blocks {
-		scales[b*size] = spec.Quantize(block[:], x[b*spec.Block:(b+1)*spec.Block])
-		sum := int32(0)
+		scale := spec.Quantize(block[:], x[b*spec.Block:(b+1)*spec.Block])
+		var half [2]int32
 		for i, v := range block {
 			q[(b*8+i/4)*4*size+i%4] = v
-			sum += int32(v)
+			half[i/16] += int32(v)
 		}
-		sums[b*size] = 8 * sum
+		scales[b*size] = scale
+		sums.eights[b*size] = 8 * (half[0] + half[1])
+		sums.halves[b*size] = half[0]&0xffff | half[1]<<16
+		sums.weighted[b*size] = spec.BlockSum(block[:], scale)
 	}
 }
 
@@ -29,14 +32,18 @@ func (m *Matrix) multiplyPortable(a *Activations, out []float32, stride, p0, p1 
 		for t := range a.tokens {
 			dst := (*[panelRows]float32)(out[t*stride+p*panelRows:])
 			switch m.Format {
+			case F32:
+				panelF32(dst, m.floats[p*m.Cols*panelRows:], a.x[t*a.stride:t*a.stride+m.Cols])
+			case F16:
+				panelHalves(dst, m.halves[p*m.Cols*panelRows:], a.x[t*a.stride:t*a.stride+m.Cols], spec.HalfToFloat)
+			case BF16:
+				panelHalves(dst, m.halves[p*m.Cols*panelRows:], a.x[t*a.stride:t*a.stride+m.Cols], spec.BrainToFloat)
 			case Q8_0:
 				m.panelQ8(dst, a, t, p)
 			case Q4_0:
 				m.panelQ4(dst, a, t, p)
-			case F16:
-				panelF16(dst, m.halves[p*m.Cols*panelRows:], a.x[t*a.stride:t*a.stride+m.Cols])
-			case F32:
-				panelF32(dst, m.floats[p*m.Cols*panelRows:], a.x[t*a.stride:t*a.stride+m.Cols])
+			default:
+				m.panelQuantized(dst, a, t, p)
 			}
 		}
 	}
@@ -44,15 +51,16 @@ func (m *Matrix) multiplyPortable(a *Activations, out []float32, stride, p0, p1 
 
 // token returns the group layout of one token: its quants are at
 // quants[block*32*size + column/4*4*size + column%4].
-func (a *Activations) token(t int) (quants []int8, scales []float32, size int) {
+func (a *Activations) token(t int) (quants []int8, scales, weighted []float32, size int) {
 	first := t / groupTokens * groupTokens
 	size = min(groupTokens, a.tokens-first)
 	lane := t - first
-	return a.quants[first*a.cols+4*lane:], a.scales[first*a.blocks+lane:], size
+	at := first*a.blocks + lane
+	return a.quants[first*a.cols+4*lane:], a.scales[at:], a.weighted[at:], size
 }
 
 func (m *Matrix) panelQ8(dst *[panelRows]float32, a *Activations, t, p int) {
-	quants, scales, size := a.token(t)
+	quants, scales, _, size := a.token(t)
 	var acc [panelRows]float32
 	for b := range m.blocks {
 		var sum [panelRows]int32
@@ -71,7 +79,7 @@ func (m *Matrix) panelQ8(dst *[panelRows]float32, a *Activations, t, p int) {
 }
 
 func (m *Matrix) panelQ4(dst *[panelRows]float32, a *Activations, t, p int) {
-	quants, scales, size := a.token(t)
+	quants, scales, _, size := a.token(t)
 	var acc [panelRows]float32
 	for b := range m.blocks {
 		var sum [panelRows]int32
@@ -99,6 +107,69 @@ func (m *Matrix) accumulate(acc *[panelRows]float32, sum *[panelRows]int32, p, b
 	}
 }
 
+// panelQuantized is the product of one panel and one token for all formats that
+// have no form of their own.
+func (m *Matrix) panelQuantized(dst *[panelRows]float32, a *Activations, t, p int) {
+	quants, scales, weighted, size := a.token(t)
+	var w [spec.Block][panelRows]int32
+	var acc, u, v [panelRows]float32
+	for b := range m.blocks {
+		m.unpack(&w, p, b)
+		var half [2][panelRows]int32
+		for c := range w {
+			x := int32(quants[(b*8+c/4)*4*size+c%4])
+			sum, wc := &half[c/16], &w[c]
+			for r := range panelRows {
+				sum[r] += wc[r] * x
+			}
+		}
+		if m.layout.fine == 0 {
+			m.addBlock(&acc, &half, p, b, scales[b*size], weighted[b*size])
+			continue
+		}
+		fine := m.fineScales(p, b/blocksK)
+		for r := range panelRows {
+			i := b%blocksK*panelRows + r
+			if m.Format == Q6_K {
+				i = 2*i - r
+				sum := int32(int8(fine[i]))*half[0][r] + int32(int8(fine[i+panelRows]))*half[1][r]
+				u[r] += float32(float32(sum) * scales[b*size])
+				continue
+			}
+			u[r] += float32(float32(int32(fine[i])*(half[0][r]+half[1][r])) * scales[b*size])
+			v[r] += float32(float32(fine[64+i]) * weighted[b*size])
+		}
+		if b%blocksK == blocksK-1 {
+			m.addSuperblock(&acc, &u, &v, p, b/blocksK)
+		}
+	}
+	*dst = acc
+}
+
+// addBlock adds the product of a block of 32 columns.
+func (m *Matrix) addBlock(acc *[panelRows]float32, half *[2][panelRows]int32, p, b int, scale, weighted float32) {
+	for r := range panelRows {
+		weight := spec.HalfToFloat(m.scales[m.scaleAt(p, b, 0)+r])
+		product := float32(float32(half[0][r]+half[1][r]) * float32(weight*scale))
+		if m.layout.scales == 2 {
+			product += float32(spec.HalfToFloat(m.scales[m.scaleAt(p, b, 1)+r]) * weighted)
+		}
+		acc[r] += product
+	}
+}
+
+// addSuperblock adds the product of 256 columns and clears u and v.
+func (m *Matrix) addSuperblock(acc, u, v *[panelRows]float32, p, b int) {
+	for r := range panelRows {
+		product := float32(spec.HalfToFloat(m.scales[m.scaleAt(p, b, 0)+r]) * u[r])
+		if m.layout.scales == 2 {
+			product -= float32(spec.HalfToFloat(m.scales[m.scaleAt(p, b, 1)+r]) * v[r])
+		}
+		acc[r] += product
+	}
+	*u, *v = [panelRows]float32{}, [panelRows]float32{}
+}
+
 func panelF32(dst *[panelRows]float32, w, x []float32) {
 	var acc [panelRows]float32
 	for c, v := range x {
@@ -110,12 +181,12 @@ func panelF32(dst *[panelRows]float32, w, x []float32) {
 	*dst = acc
 }
 
-func panelF16(dst *[panelRows]float32, w []uint16, x []float32) {
+func panelHalves(dst *[panelRows]float32, w []uint16, x []float32, widen func(uint16) float32) {
 	var acc [panelRows]float32
 	for c, v := range x {
 		wc := (*[panelRows]uint16)(w[c*panelRows:])
 		for r := range panelRows {
-			acc[r] += float32(spec.HalfToFloat(wc[r]) * v)
+			acc[r] += float32(widen(wc[r]) * v)
 		}
 	}
 	*dst = acc

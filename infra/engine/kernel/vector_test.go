@@ -142,9 +142,19 @@ func TestQuantizeEqualsSpec(t *testing.T) {
 			for token := range tokens {
 				q, scales := make([]int8, cols), make([]float32, blocks)
 				spec.QuantizeRow(q, scales, x[token*cols:(token+1)*cols])
-				quants, got, size := a.token(token)
+				quants, got, weighted, size := a.token(token)
+				sums := a.blockSums.from(token/groupTokens*groupTokens*blocks + token%groupTokens)
 				for b := range blocks {
 					same(t, "scale", got[b*size:b*size+1], scales[b:b+1])
+					block := q[b*spec.Block : (b+1)*spec.Block]
+					same(t, "weighted sum", weighted[b*size:b*size+1], []float32{spec.BlockSum(block, scales[b])})
+					var half [2]int32
+					for i, v := range block {
+						half[i/16] += int32(v)
+					}
+					if sums.eights[b*size] != 8*(half[0]+half[1]) || int16(sums.halves[b*size]) != int16(half[0]) || sums.halves[b*size]>>16 != half[1] {
+						t.Fatalf("token %d of %d, block %d: sums %d and %x, want %v", token, tokens, b, sums.eights[b*size], sums.halves[b*size], half)
+					}
 					for i := range spec.Block {
 						if v := quants[(b*8+i/4)*4*size+i%4]; v != q[b*spec.Block+i] {
 							t.Fatalf("token %d of %d, block %d: quant %d is %d, want %d", token, tokens, b, i, v, q[b*spec.Block+i])

@@ -41,24 +41,14 @@ type weights struct {
 
 // embedding looks up token rows in the file's own encoding.
 type embedding struct {
-	format gguf.Type
+	format spec.Format
 	rows   int
 	data   []byte
 }
 
 func (e *embedding) row(dst []float32, t core.Token) {
 	size := len(e.data) / e.rows
-	row := e.data[int(t)*size : (int(t)+1)*size]
-	switch e.format {
-	case gguf.F32:
-		spec.DecodeF32(dst, row)
-	case gguf.F16:
-		spec.DecodeF16(dst, row)
-	case gguf.Q8_0:
-		spec.DequantizeQ8(dst, row)
-	case gguf.Q4_0:
-		spec.DequantizeQ4(dst, row)
-	}
+	e.format.Decode(dst, e.data[int(t)*size:(int(t)+1)*size])
 }
 
 // loader takes tensors by name, checks their shapes and finds their packed
@@ -215,7 +205,8 @@ func (l *loader) embedding(name string, rows, cols int) embedding {
 	if t == nil {
 		return embedding{}
 	}
-	return embedding{format: t.Type, rows: rows, data: data}
+	format, _ := t.Type.Format()
+	return embedding{format: format, rows: rows, data: data}
 }
 
 func (l *loader) vector(dst *[]float32, name string, n int) {
@@ -228,10 +219,6 @@ func (l *loader) vector(dst *[]float32, name string, n int) {
 	if !spec.Finite(*dst) {
 		l.fail(fmt.Errorf("the tensor %q holds a value that is not finite", name))
 	}
-}
-
-var formats = map[gguf.Type]kernel.Format{
-	gguf.F32: kernel.F32, gguf.F16: kernel.F16, gguf.Q8_0: kernel.Q8_0, gguf.Q4_0: kernel.Q4_0,
 }
 
 func (l *loader) matrix(dst **kernel.Matrix, name string, rows, cols int) {

@@ -107,7 +107,7 @@ func open(f *gguf.File, path, name string, o Options) (*Model, error) {
 			return nil, err
 		}
 		return nil, &core.Error{Code: core.CodeInvalid, Message: "the model " + name + " cannot be run", Err: err,
-			Next: fmt.Sprintf("use a GGUF file in Q8_0, Q4_0, F16 or F32 of one of the architectures %q", Architectures)}
+			Next: fmt.Sprintf("use a GGUF file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K of one of the architectures %q", Architectures)}
 	}
 	return m, nil
 }

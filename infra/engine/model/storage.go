@@ -59,7 +59,8 @@ var errForeign = errors.New("what was kept of the model does not fit it")
 
 // matrix provides rows of a tensor for the current stage.
 func (s *storage) matrix(t *gguf.Tensor, first, rows int) (*kernel.Matrix, error) {
-	m, err := kernel.NewEmpty(formats[t.Type], rows, t.Cols())
+	format, _ := t.Type.Format()
+	m, err := kernel.NewEmpty(format, rows, t.Cols())
 	if err != nil {
 		return nil, err
 	}

@@ -38,3 +38,17 @@ func FloatToHalf(f float32) uint16 {
 	bits += 0xc8000fff + (bits >> 13 & 1)
 	return sign | uint16(bits>>13)
 }
+
+// BrainToFloat widens bfloat16 to binary32: the upper half of its bits.
+func BrainToFloat(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
+
+// FloatToBrain rounds binary32 to bfloat16, to nearest even. Values that are
+// nearer to 2^128 than to the largest finite number become infinite; any NaN
+// becomes the quiet NaN of the same sign.
+func FloatToBrain(f float32) uint16 {
+	bits := math.Float32bits(f)
+	if bits&0x7fffffff > 0x7f800000 {
+		return uint16(bits>>16&0x8000) | 0x7fc0
+	}
+	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
+}

@@ -45,6 +45,16 @@ func LinearQ4Step(acc float32, w []byte, q []int8, scales []float32) float32 {
 	return acc
 }
 
+// LinearQ50Step is LinearQ8Step for a Q5_0 row.
+func LinearQ50Step(acc float32, w []byte, q []int8, scales []float32) float32 {
+	for b, scale := range scales {
+		block := w[b*Q50Bytes : b*Q50Bytes+Q50Bytes]
+		quants := QuantsQ50(block)
+		acc = accumulate(acc, quants.Dot(q[b*Block:]), binary.LittleEndian.Uint16(block), scale)
+	}
+	return acc
+}
+
 func accumulate(acc float32, sum int32, weightScale uint16, scale float32) float32 {
 	return acc + float32(float32(sum)*float32(HalfToFloat(weightScale)*scale))
 }
@@ -63,6 +73,14 @@ func LinearF32Step(acc float32, w []byte, x []float32) float32 {
 func LinearF16Step(acc float32, w []byte, x []float32) float32 {
 	for i, v := range x {
 		acc += float32(HalfToFloat(binary.LittleEndian.Uint16(w[2*i:])) * v)
+	}
+	return acc
+}
+
+// LinearBF16Step is LinearF32Step for a bfloat16 row, converted exactly.
+func LinearBF16Step(acc float32, w []byte, x []float32) float32 {
+	for i, v := range x {
+		acc += float32(BrainToFloat(binary.LittleEndian.Uint16(w[2*i:])) * v)
 	}
 	return acc
 }

@@ -8,291 +8,376 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// prefetchBytes is how far ahead of the weights a vector product asks for
-// memory: 8 panel blocks.
-func prefetchBytes(q4 bool) int {
-	if q4 {
-		return 1024
+// quantized is a format of quantised weights; kernel/pack.go has the layouts.
+type quantized struct {
+	name   string
+	bits   int  // of a quant
+	offset int  // to be taken from packed quants
+	min    bool // has minima
+	super  bool // is a K-quant
+}
+
+var quantizedFormats = []quantized{
+	{name: "Q80", bits: 8},
+	{name: "Q40", bits: 4, offset: 8},
+	{name: "Q41", bits: 4, min: true},
+	{name: "Q50", bits: 5, offset: 16},
+	{name: "Q51", bits: 5, min: true},
+	{name: "Q4K", bits: 4, min: true, super: true},
+	{name: "Q5K", bits: 5, min: true, super: true},
+	{name: "Q6K", bits: 6, offset: 32, super: true},
+}
+
+// record is the bytes of a panel's 32 columns.
+func (f quantized) record() int { return 32 * f.bits }
+
+// scaleBytes is the bytes of a panel's binary16 scales per block.
+func (f quantized) scaleBytes() int {
+	if f.min {
+		return 32
 	}
-	return 2048
+	return 16
 }
 
-func formatName(q4 bool) string {
-	if q4 {
-		return "Q4"
+const parameters = "(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, "
+
+// cursor is where a kernel reads: pointers that advance block by block.
+type cursor struct {
+	w, fine, ws   reg.Register // weights
+	a, as, sums   reg.Register // activations
+	tokens, ahead int          // ahead is how far to prefetch weights, or 0
+}
+
+func (f quantized) load(tokens int) *cursor {
+	c := &cursor{tokens: tokens, w: pointer("w"), ws: pointer("ws"), a: pointer("a"), as: pointer("as")}
+	if f.super {
+		c.fine = pointer("fine")
 	}
-	return "Q8"
+	if f.min || f.offset > 0 {
+		c.sums = pointer("sums")
+	}
+	return c
 }
 
-// wordOnes sets every 16-bit lane to 1.
-func wordOnes() reg.VecVirtual {
-	v := YMM()
-	VPCMPEQW(v, v, v)
-	VPSRLW(Imm(15), v, v)
-	return v
+// activation broadcasts 4 quants of group g of token t.
+func (c *cursor) activation(g, t int) reg.VecVirtual {
+	y := YMM()
+	VPBROADCASTD(Mem{Base: c.a, Disp: (g*c.tokens + t) * 4}, y)
+	return y
 }
 
-// nibbleMask sets every byte to 15.
-func nibbleMask() reg.VecVirtual {
-	v, t := YMM(), YMM()
-	VPCMPEQB(v, v, v)
-	VPSRLW(Imm(12), v, v)
-	VPSLLW(Imm(8), v, t)
-	VPOR(t, v, v)
-	return v
+func (c *cursor) sum(t int) Mem   { return Mem{Base: c.sums, Disp: 4 * t} }
+func (c *cursor) scale(t int) Mem { return Mem{Base: c.as, Disp: 4 * t} }
+
+func (c *cursor) fetch(vector int) {
+	if c.ahead > 0 && vector%2 == 0 {
+		PREFETCHT0(Mem{Base: c.w, Disp: c.ahead + 32*vector})
+	}
 }
 
-// finish adds one block: acc += f32(sum) * (weightScale * activationScale).
-func finish(sum, weightScale reg.VecVirtual, activationScale Mem, acc reg.VecVirtual) {
+// quants unpacks group g of a block into unsigned bytes.
+func (f quantized) quants(c *cursor, g int) reg.VecVirtual {
+	x := YMM()
+	nibbles := Mem{Base: c.w, Disp: g % 4 * 32}
+	if g < 4 {
+		c.fetch(g)
+		VMOVDQU(nibbles, x)
+	} else {
+		VMOVDQU(nibbles, x)
+		VPSRLW(Imm(4), x, x)
+	}
+	VPAND(constant("nibbles"), x, x)
+	var upper Mem
+	var mask string
+	var left int // the shift that brings the upper bits to bit 4
+	switch f.bits {
+	case 4:
+		return x
+	case 5:
+		upper, mask, left = Mem{Base: c.w, Disp: 128}, "fifth", 4-g
+	case 6:
+		upper, mask, left = Mem{Base: c.w, Disp: 128 + g%4/2*32}, "upper", 4-2*(g%2+g/4*2)
+	}
+	if f.bits == 6 && g%2 == 0 && g < 4 {
+		c.fetch(4 + g/2)
+	} else if f.bits == 5 && g == 0 {
+		c.fetch(4)
+	}
 	t := YMM()
-	VBROADCASTSS(activationScale, t)
-	VMULPS(weightScale, t, t)
+	VMOVDQU(upper, t)
+	if left > 0 {
+		VPSLLW(Imm(uint64(left)), t, t)
+	} else if left < 0 {
+		VPSRLW(Imm(uint64(-left)), t, t)
+	}
+	VPAND(constant(mask), t, t)
+	VPOR(t, x, x)
+	return x
+}
+
+// dot computes a block's exact integers per token: the quants' products, times
+// factor(half) where that is not a word of ones.
+func (f quantized) dot(c *cursor, factor func(half int) Op) []reg.VecVirtual {
+	if f.bits == 8 {
+		return f.dotSigned(c)
+	}
+	sums := make([]reg.VecVirtual, c.tokens)
+	// So many products of words below 2^15 fit into one.
+	run := map[int]int{4: 8, 5: 4, 6: 2}[f.bits]
+	for first := 0; first < 8; first += run {
+		words := vectors(c.tokens)
+		for i := range run {
+			x := f.quants(c, first+i)
+			for t := range c.tokens {
+				y := c.activation(first+i, t)
+				if i == 0 {
+					VPMADDUBSW(y, x, words[t])
+				} else {
+					VPMADDUBSW(y, x, y)
+					VPADDW(y, words[t], words[t])
+				}
+			}
+		}
+		for t, v := range words {
+			VPMADDWD(factor(first/4), v, v)
+			if first == 0 {
+				sums[t] = v
+			} else {
+				VPADDD(v, sums[t], sums[t])
+			}
+		}
+	}
+	return sums
+}
+
+// dotSigned multiplies by the weights' magnitudes, with their signs carried
+// over to the activations.
+func (f quantized) dotSigned(c *cursor) []reg.VecVirtual {
+	sums := vectors(c.tokens)
+	for g := range 8 {
+		c.fetch(g)
+		x, magnitude := YMM(), YMM()
+		VMOVDQU(Mem{Base: c.w, Disp: 32 * g}, x)
+		VPABSB(x, magnitude)
+		for t := range c.tokens {
+			y := c.activation(g, t)
+			VPSIGNB(x, y, y)
+			VPMADDUBSW(y, magnitude, y)
+			if g == 0 {
+				VPMADDWD(constant("wordOnes"), y, sums[t])
+			} else {
+				VPMADDWD(constant("wordOnes"), y, y)
+				VPADDD(y, sums[t], sums[t])
+			}
+		}
+	}
+	return sums
+}
+
+// block adds 32 columns of a LIN32 format to the accumulators.
+func (f quantized) block(c *cursor, acc []reg.VecVirtual) {
+	sums := f.dot(c, func(int) Op { return constant("wordOnes") })
+	scale, minimum := YMM(), YMM()
+	VCVTPH2PS(Mem{Base: c.ws}, scale)
+	if f.min {
+		VCVTPH2PS(Mem{Base: c.ws, Disp: 16}, minimum)
+	}
+	for t, sum := range sums {
+		y := YMM()
+		if f.offset > 0 {
+			VPBROADCASTD(c.sum(t), y)
+			if f.offset == 16 {
+				VPADDD(y, y, y)
+			}
+			VPSUBD(y, sum, sum)
+		}
+		VCVTDQ2PS(sum, sum)
+		VBROADCASTSS(c.scale(t), y)
+		VMULPS(scale, y, y)
+		VMULPS(y, sum, sum)
+		if f.min {
+			VBROADCASTSS(c.sum(t), y)
+			multiplyAdd(minimum, y, sum)
+		}
+		VADDPS(sum, acc[t], acc[t])
+	}
+	f.advance(c)
+	ADDQ(Imm(uint64(f.scaleBytes())), c.ws)
+}
+
+// advance moves on by 32 columns, but for the binary16 scales.
+func (f quantized) advance(c *cursor) {
+	ADDQ(U32(uint32(f.record())), c.w)
+	ADDQ(U32(uint32(32*c.tokens)), c.a)
+	ADDQ(Imm(uint64(4*c.tokens)), c.as)
+	if f.offset > 0 || f.min && !f.super {
+		ADDQ(Imm(uint64(4*c.tokens)), c.sums)
+	}
+}
+
+// superblock computes the contribution of 256 columns per token.
+func (f quantized) superblock(c *cursor, name string) []reg.VecVirtual {
+	u := vectors(c.tokens)
+	for _, v := range u {
+		VXORPS(v, v, v)
+	}
+	n := GP64()
+	MOVQ(U32(8), n)
+	Label(name + "_part")
+	f.part(c, u)
+	DECQ(n)
+	JNZ(LabelRef(name + "_part"))
+	scale := YMM()
+	VCVTPH2PS(Mem{Base: c.ws}, scale)
+	for _, v := range u {
+		VMULPS(scale, v, v)
+	}
+	if f.min {
+		f.minima(c, u, name)
+		ADDQ(Imm(64), c.fine)
+	}
+	ADDQ(Imm(uint64(f.scaleBytes())), c.ws)
+	return u
+}
+
+// part adds 32 columns of a K-quant to u, but for the minima.
+func (f quantized) part(c *cursor, u []reg.VecVirtual) {
+	if f.offset == 0 {
+		pairs := YMM()
+		VPBROADCASTQ(Mem{Base: c.fine}, pairs)
+		VPSHUFB(constant("pairs"), pairs, pairs)
+		for t, sum := range f.dot(c, func(int) Op { return pairs }) {
+			f.scaled(c, u, t, sum)
+		}
+		ADDQ(Imm(8), c.fine)
+	} else {
+		both := YMM()
+		VBROADCASTI128(Mem{Base: c.fine}, both)
+		signed := func(i int) reg.VecVirtual {
+			v := YMM()
+			VPSHUFB(constant(fmt.Sprintf("signed%d", i)), both, v)
+			VPSRAW(Imm(8), v, v)
+			return v
+		}
+		sums := f.dot(c, func(half int) Op { return signed(half) })
+		mixed := signed(2)
+		for t, sum := range sums {
+			y := YMM()
+			VPBROADCASTD(c.sum(t), y)
+			VPMADDWD(mixed, y, y)
+			VPSLLD(Imm(5), y, y)
+			VPSUBD(y, sum, sum)
+			f.scaled(c, u, t, sum)
+		}
+		ADDQ(Imm(16), c.fine)
+	}
+	f.advance(c)
+}
+
+// scaled sets u[t] += f32(sum) * activation scale.
+func (f quantized) scaled(c *cursor, u []reg.VecVirtual, t int, sum reg.VecVirtual) {
+	y := YMM()
 	VCVTDQ2PS(sum, sum)
-	multiplyAdd(t, sum, acc)
+	VBROADCASTSS(c.scale(t), y)
+	multiplyAdd(y, sum, u[t])
 }
 
-// unpack splits 32 bytes of nibbles at w into two vectors of bytes.
-func unpack(w Mem, mask reg.VecVirtual) (lo, hi reg.VecVirtual) {
-	lo, hi = YMM(), YMM()
-	VMOVDQU(w, lo)
-	VPSRLW(Imm(4), lo, hi)
-	VPAND(mask, lo, lo)
-	VPAND(mask, hi, hi)
-	return lo, hi
-}
-
-// quantizedVector multiplies panels of 8 rows by one token.
-func quantizedVector(q4 bool) {
-	name := "vector" + formatName(q4)
-	function(name, "(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)",
-		"sets out[8p:8p+8] to panel p times one token, for consecutive panels.")
-	w, ws := pointer("w"), pointer("ws")
-	a0, as0 := pointer("a"), pointer("as")
-	var sums0 reg.Register
-	if q4 {
-		sums0 = pointer("sums")
+// minima subtracts what the minima of a superblock take from u.
+func (f quantized) minima(c *cursor, u []reg.VecVirtual, name string) {
+	v := vectors(c.tokens)
+	for b := range 8 {
+		minimum := YMM()
+		VPMOVZXBD(Mem{Base: c.fine, Disp: 8 * b}, minimum)
+		VCVTDQ2PS(minimum, minimum)
+		for t := range v {
+			y := YMM()
+			VBROADCASTSS(Mem{Base: c.sums, Disp: (b*c.tokens + t) * 4}, y)
+			if b == 0 {
+				VXORPS(v[t], v[t], v[t])
+			}
+			multiplyAdd(minimum, y, v[t])
+		}
 	}
+	minimum := YMM()
+	VCVTPH2PS(Mem{Base: c.ws, Disp: 16}, minimum)
+	for t := range v {
+		VMULPS(minimum, v[t], v[t])
+		VSUBPS(v[t], u[t], u[t])
+	}
+	ADDQ(U32(uint32(32*c.tokens)), c.sums)
+}
+
+// vector multiplies panels of 8 rows by one token.
+func (f quantized) vector() {
+	name := "vector" + f.name
+	function(name, parameters+"panels int)", "sets out[8p:8p+8] to panel p times one token, for consecutive panels.")
+	c := f.load(1)
+	c.ahead = 8 * f.record()
+	a, as, sums := c.a, c.as, c.sums
 	out, blocks, panels := pointer("out"), pointer("blocks"), pointer("panels")
-	one := wordOnes()
-	var mask reg.VecVirtual
-	if q4 {
-		mask = nibbleMask()
+	if f.super {
+		SHRQ(Imm(3), blocks)
 	}
-	acc := YMM()
+	acc := vectors(1)
 	Label(name + "_panel")
-	VXORPS(acc, acc, acc)
-	a, as, sums, n := GP64(), GP64(), GP64(), GP64()
-	MOVQ(a0, a)
-	MOVQ(as0, as)
-	if q4 {
-		MOVQ(sums0, sums)
+	VXORPS(acc[0], acc[0], acc[0])
+	n := GP64()
+	restart := func(from reg.Register) reg.Register {
+		r := GP64()
+		MOVQ(from, r)
+		return r
+	}
+	c.a, c.as = restart(a), restart(as)
+	if sums != nil {
+		c.sums = restart(sums)
 	}
 	MOVQ(blocks, n)
 	Label(name + "_block")
-	sum, scale := YMM(), YMM()
-	fetch := func(g int) {
-		if g%2 == 0 {
-			PREFETCHT0(Mem{Base: w, Disp: prefetchBytes(q4) + 32*g})
-		}
-	}
-	if q4 {
-		words := YMM()
-		for g := range 4 {
-			fetch(g)
-			lo, hi := unpack(Mem{Base: w, Disp: 32 * g}, mask)
-			x, y := YMM(), YMM()
-			VPBROADCASTD(Mem{Base: a, Disp: 4 * g}, x)
-			VPBROADCASTD(Mem{Base: a, Disp: 16 + 4*g}, y)
-			VPMADDUBSW(x, lo, lo)
-			VPMADDUBSW(y, hi, hi)
-			if g == 0 {
-				VPADDW(lo, hi, words)
-			} else {
-				VPADDW(lo, hi, hi)
-				VPADDW(hi, words, words)
-			}
-		}
-		VPMADDWD(words, one, sum)
-		t := YMM()
-		VPBROADCASTD(Mem{Base: sums}, t)
-		VPSUBD(t, sum, sum)
-		ADDQ(Imm(4), sums)
-		ADDQ(U32(128), w)
+	if f.super {
+		VADDPS(f.superblock(c, name)[0], acc[0], acc[0])
 	} else {
-		for g := range 8 {
-			fetch(g)
-			x, y := YMM(), YMM()
-			VMOVDQU(Mem{Base: w, Disp: 32 * g}, x)
-			VPBROADCASTD(Mem{Base: a, Disp: 4 * g}, y)
-			VPSIGNB(x, y, y)
-			VPABSB(x, x)
-			VPMADDUBSW(y, x, x)
-			if g == 0 {
-				VPMADDWD(x, one, sum)
-			} else {
-				VPMADDWD(x, one, x)
-				VPADDD(x, sum, sum)
-			}
-		}
-		ADDQ(U32(256), w)
+		f.block(c, acc)
 	}
-	VCVTPH2PS(Mem{Base: ws}, scale)
-	finish(sum, scale, Mem{Base: as}, acc)
-	ADDQ(Imm(16), ws)
-	ADDQ(Imm(32), a)
-	ADDQ(Imm(4), as)
 	DECQ(n)
 	JNZ(LabelRef(name + "_block"))
-	VMOVUPS(acc, Mem{Base: out})
+	VMOVUPS(acc[0], Mem{Base: out})
 	ADDQ(Imm(32), out)
 	DECQ(panels)
 	JNZ(LabelRef(name + "_panel"))
 	done()
 }
 
-// quantizedTokens multiplies one panel by a group of tokens.
-func quantizedTokens(q4 bool, tokens int) {
-	name := fmt.Sprintf("group%sx%d", formatName(q4), tokens)
-	function(name, "(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)",
-		fmt.Sprintf("sets out[t*ldo:t*ldo+8] to one panel times token t of a group of %d.", tokens))
-	w, ws := pointer("w"), pointer("ws")
-	a, as := pointer("a"), pointer("as")
-	var sums reg.Register
-	if q4 {
-		sums = pointer("sums")
-	}
-	out, n, ldo := pointer("out"), pointer("blocks"), stride("ldo")
-	one := wordOnes()
-	var mask reg.VecVirtual
-	if q4 {
-		mask = nibbleMask()
-	}
-	acc, sum := vectors(tokens), vectors(tokens)
-	for _, v := range acc {
+// group multiplies one panel by a group of tokens.
+func (f quantized) group(tokens int) {
+	name := fmt.Sprintf("group%sx%d", f.name, tokens)
+	function(name, parameters+"ldo int)", fmt.Sprintf("sets out[t*ldo:t*ldo+8] to one panel times token t of a group of %d.", tokens))
+	c := f.load(tokens)
+	n, out := pointer("blocks"), rows(tokens)
+	out.point(pointer("out"), stride("ldo"))
+	acc := vectors(tokens)
+	for t, v := range acc {
 		VXORPS(v, v, v)
+		if f.super { // registers are scarce: accumulate in memory
+			VMOVUPS(v, out.row(t))
+		}
+	}
+	if f.super {
+		SHRQ(Imm(3), n)
 	}
 	Label(name + "_block")
-	activation := func(g, t int) reg.VecVirtual {
-		y := YMM()
-		VPBROADCASTD(Mem{Base: a, Disp: (g*tokens + t) * 4}, y)
-		return y
-	}
-	if q4 {
-		nibbles := func(x reg.VecVirtual, g int) {
-			for t := range tokens {
-				y := activation(g, t)
-				if g == 0 {
-					VPMADDUBSW(y, x, sum[t])
-				} else {
-					VPMADDUBSW(y, x, y)
-					VPADDW(y, sum[t], sum[t])
-				}
-			}
+	if f.super {
+		for t, u := range f.superblock(c, name) {
+			VADDPS(out.row(t), u, u)
+			VMOVUPS(u, out.row(t))
 		}
-		for g := range 4 {
-			lo, hi := unpack(Mem{Base: w, Disp: 32 * g}, mask)
-			nibbles(lo, g)
-			nibbles(hi, g+4)
-		}
-		for t := range tokens {
-			y := YMM()
-			VPMADDWD(sum[t], one, sum[t])
-			VPBROADCASTD(Mem{Base: sums, Disp: 4 * t}, y)
-			VPSUBD(y, sum[t], sum[t])
-		}
-		ADDQ(Imm(uint64(4*tokens)), sums)
-		ADDQ(U32(128), w)
 	} else {
-		for g := range 8 {
-			x, magnitude := YMM(), YMM()
-			VMOVDQU(Mem{Base: w, Disp: 32 * g}, x)
-			VPABSB(x, magnitude)
-			for t := range tokens {
-				y := activation(g, t)
-				VPSIGNB(x, y, y)
-				VPMADDUBSW(y, magnitude, y)
-				if g == 0 {
-					VPMADDWD(y, one, sum[t])
-				} else {
-					VPMADDWD(y, one, y)
-					VPADDD(y, sum[t], sum[t])
-				}
-			}
-		}
-		ADDQ(U32(256), w)
+		f.block(c, acc)
 	}
-	scale := YMM()
-	VCVTPH2PS(Mem{Base: ws}, scale)
-	for t := range tokens {
-		finish(sum[t], scale, Mem{Base: as, Disp: 4 * t}, acc[t])
-	}
-	ADDQ(Imm(16), ws)
-	ADDQ(U32(uint32(32*tokens)), a)
-	ADDQ(Imm(uint64(4*tokens)), as)
 	DECQ(n)
 	JNZ(LabelRef(name + "_block"))
-	for t := range tokens {
-		VMOVUPS(acc[t], Mem{Base: out})
-		if t < tokens-1 {
-			ADDQ(ldo, out)
-		}
-	}
-	done()
-}
-
-// plainPanels multiplies unquantised panels by tokens, column by column.
-func plainPanels(f16 bool, panels, tokens int) {
-	format, shift := "F32", uint64(5)
-	if f16 {
-		format, shift = "F16", 4
-	}
-	name := fmt.Sprintf("plain%sp%dx%d", format, panels, tokens)
-	weight := "*float32"
-	if f16 {
-		weight = "*uint16"
-	}
-	function(name, "(w "+weight+", x, out *float32, cols, ldx, ldo int)",
-		fmt.Sprintf("sets out[t*ldo+8p:t*ldo+8p+8] to panel p of %d times token t of %d.", panels, tokens))
-	w, x := rows(panels), rows(tokens)
-	w0, x0 := pointer("w"), pointer("x")
-	n, panelBytes := pointer("cols"), GP64()
-	MOVQ(n, panelBytes)
-	SHLQ(Imm(shift), panelBytes)
-	w.point(w0, panelBytes)
-	x.point(x0, stride("ldx"))
-	acc := vectors(panels * tokens)
-	for _, v := range acc {
-		VXORPS(v, v, v)
-	}
-	Label(name + "_column")
-	weights := vectors(panels)
-	for p, v := range weights {
-		if f16 {
-			VCVTPH2PS(w.row(p), v)
-		} else {
-			VMOVUPS(w.row(p), v)
-		}
-	}
-	for t := range tokens {
-		v := YMM()
-		VBROADCASTSS(x.row(t), v)
-		for p := range panels {
-			y := YMM()
-			VMULPS(v, weights[p], y)
-			VADDPS(y, acc[t*panels+p], acc[t*panels+p])
-		}
-	}
-	w.advance(1 << shift)
-	x.advance(4)
-	DECQ(n)
-	JNZ(LabelRef(name + "_column"))
-	out, ldo := pointer("out"), stride("ldo")
-	for t := range tokens {
-		for p := range panels {
-			VMOVUPS(acc[t*panels+p], Mem{Base: out, Disp: 32 * p})
-		}
-		if t < tokens-1 {
-			ADDQ(ldo, out)
+	if !f.super {
+		for t, v := range acc {
+			VMOVUPS(v, out.row(t))
 		}
 	}
 	done()

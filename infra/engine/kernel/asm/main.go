@@ -18,18 +18,18 @@ func main() {
 	ConstraintExpr("amd64")
 	detectF16C()
 	defineConstants()
-	for _, q4 := range []bool{false, true} {
-		quantizedVector(q4)
+	for _, f := range quantizedFormats {
+		f.vector()
 		for _, tokens := range []int{2, 3, 4} {
-			quantizedTokens(q4, tokens)
+			f.group(tokens)
 		}
 	}
-	for _, f16 := range []bool{false, true} {
-		plainPanels(f16, 4, 1)
-		plainPanels(f16, 1, 1)
+	for _, format := range []string{"F32", "F16", "BF16"} {
+		plainPanels(format, 4, 1)
+		plainPanels(format, 1, 1)
 		for _, tokens := range []int{2, 3, 4} {
-			plainPanels(f16, 2, tokens)
-			plainPanels(f16, 1, tokens)
+			plainPanels(format, 2, tokens)
+			plainPanels(format, 1, tokens)
 		}
 	}
 	exponential()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -49,6 +50,38 @@ func defineConstants() {
 	bits("nan", 0x7fc00000)
 	bits("byteOnes", 0x01010101)
 	bits("wordOnes", 0x00010001)
+	bits("nibbles", 0x0f0f0f0f)
+	bits("fifth", 0x10101010)
+	bits("upper", 0x30303030)
+	bytes := func(name string, b func(word, half int) int) {
+		offsets[name] = at
+		for word := range 16 {
+			for half := range 2 {
+				DATA(at, U8(uint8(b(word, half))))
+				at++
+			}
+		}
+	}
+	const zero = 0x80
+	// Shuffles that spread 8 rows' bytes over pairs of words, row by row: as
+	// they are, or as the upper half of a word, for an arithmetic shift.
+	bytes("pairs", func(word, half int) int {
+		if half == 1 {
+			return zero
+		}
+		return word / 2
+	})
+	for first := range 3 {
+		bytes(fmt.Sprintf("signed%d", first), func(word, half int) int {
+			switch {
+			case half == 0:
+				return zero
+			case first == 2: // one scale, then the other
+				return word/2 + word%2*8
+			}
+			return word/2 + first*8
+		})
+	}
 	offsets["packOrder"] = at
 	for _, lane := range []uint32{0, 4, 1, 5, 2, 6, 3, 7} {
 		DATA(at, U32(lane))
@@ -376,14 +409,16 @@ func allFinite() {
 // writes one token of a group: four quants, then those of the other tokens.
 func quantizeBlocks(strided bool) {
 	name := "quantizeBlocks"
-	signature, doc := "(x *float32, q *int8, scales *float32, sums *int32, blocks int)", "quantises blocks of 32; sums are 8 times the sum of a block's quants. blocks is positive."
+	signature, doc := "(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks int)", "quantises blocks of 32 and sums their quants as in blockSums. blocks is positive."
 	if strided {
 		name = "quantizeStrided"
-		signature = "(x *float32, q *int8, scales *float32, sums *int32, blocks, step int)"
+		signature = "(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks, step int)"
 		doc = "is quantizeBlocks with every 4 bytes of results step bytes apart."
 	}
 	function(name, signature, doc)
-	x, q, scales, sums, n := pointer("x"), pointer("q"), pointer("scales"), pointer("sums"), pointer("blocks")
+	x, q, n := pointer("x"), pointer("q"), pointer("blocks")
+	results := []reg.Register{pointer("scales"), pointer("eights"), pointer("halves"), pointer("weighted")}
+	scales, eights, halves, weighted := results[0], results[1], results[2], results[3]
 	var step, step3 reg.Register
 	if strided {
 		step, step3 = pointer("step"), GP64()
@@ -454,21 +489,28 @@ func quantizeBlocks(strided bool) {
 	VMOVDQU(constant("byteOnes"), t)
 	VPMADDUBSW(values[0], t, t)
 	VPMADDWD(constant("wordOnes"), t, t)
+	v := YMM()
+	VPSHUFD(Imm(0x4e), t, v)
+	VPADDD(v, t, t)
+	VPSHUFD(Imm(0xb1), t, v)
+	VPADDD(v, t, t)
 	VEXTRACTI128(Imm(1), t, m)
+	VPSLLD(Imm(16), m, u)
+	VPBLENDW(Imm(1), t.AsX(), u, u)
+	VMOVD(u, Mem{Base: halves})
 	VPADDD(m, t.AsX(), m)
-	VPSHUFD(Imm(0x4e), m, u)
-	VPADDD(u, m, m)
-	VPSHUFD(Imm(0xb1), m, u)
-	VPADDD(u, m, m)
+	VCVTDQ2PS(m, u)
+	VMULSS(scale, u, u)
+	VMOVSS(u, Mem{Base: weighted})
 	VPSLLD(Imm(3), m, m)
-	VMOVD(m, Mem{Base: sums})
+	VMOVD(m, Mem{Base: eights})
 	ADDQ(U32(128), x)
-	if strided {
-		ADDQ(step, scales)
-		ADDQ(step, sums)
-	} else {
-		ADDQ(Imm(4), scales)
-		ADDQ(Imm(4), sums)
+	for _, r := range results {
+		if strided {
+			ADDQ(step, r)
+		} else {
+			ADDQ(Imm(4), r)
+		}
 	}
 	DECQ(n)
 	JNZ(LabelRef(name + "_block"))
