@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -106,6 +107,63 @@ func bitsOf(x ...float32) []string {
 	return out
 }
 
+// row is a row of n blocks of a format, drawn in the order of its layout: a half
+// where that has a binary16 number, a byte elsewhere.
+func (s *stream) row(f Format, n int) []byte {
+	_, size := f.Block()
+	var b []byte
+	for range n {
+		switch f {
+		case BF16:
+			b = binary.LittleEndian.AppendUint16(b, FloatToBrain(s.number()))
+		case Q6_K:
+			b = append(b, s.bytes(size-2)...)
+			b = binary.LittleEndian.AppendUint16(b, s.half())
+		case Q5_0:
+			b = append(b, s.blocks(1, size)...)
+		default:
+			b = binary.LittleEndian.AppendUint16(b, s.half())
+			b = append(b, s.blocks(1, size-2)...)
+		}
+	}
+	return b
+}
+
+// formatCases are products and rows of the formats that joined Q8_0 and Q4_0.
+func formatCases() []vectorCase {
+	var cases []vectorCase
+	for i, f := range []Format{Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, BF16} {
+		columns, name := 1024, strings.ToLower(f.String())
+		if f == BF16 {
+			columns = 101
+		}
+		width, size := f.Block()
+		blocks := columns / width
+		cases = append(cases, vectorCase{"linear-" + name, fmt.Sprintf("x = %d numbers; 8 rows of %d blocks; the 8 products", columns, blocks), uint64(80 + i), func(s *stream) []byte {
+			in := NewInput(s.numbers(columns))
+			var out []byte
+			for range 8 {
+				w := s.row(f, blocks)
+				cut := blocks / 2 // a product may stop anywhere and go on
+				acc := LinearStep(f, 0, w[:cut*size], in.Slice(0, cut*width))
+				out = append(out, floatBytes(LinearStep(f, acc, w[cut*size:], in.Slice(cut*width, columns)))...)
+			}
+			return out
+		}, nil}, vectorCase{"embedding-" + name, fmt.Sprintf("%d blocks; the row", blocks), uint64(90 + i), func(s *stream) []byte {
+			dst := make([]float32, columns)
+			f.Decode(dst, s.row(f, blocks))
+			return floatBytes(dst...)
+		}, nil})
+	}
+	return append(cases, vectorCase{"float-to-bfloat16", "FloatToBrain of the binary32 with bits i*65537, i = 0..65535, 2 bytes each", 0, func(*stream) []byte {
+		var out []byte
+		for i := range uint32(1 << 16) {
+			out = binary.LittleEndian.AppendUint16(out, FloatToBrain(math.Float32frombits(i*65537)))
+		}
+		return out
+	}, nil})
+}
+
 type vectorCase struct {
 	name, about string
 	seed        uint64
@@ -166,7 +224,7 @@ func vectorCases() []vectorCase {
 		decode(dst, row)
 		return floatBytes(dst...)
 	}
-	return []vectorCase{
+	return append([]vectorCase{
 		{"exp", "Exp(16*number), 65536 times", 1, each(Exp, 65536, func(s *stream, _ int) float32 { return 16 * s.number() }),
 			unary(Exp, 0, 1, -1, 10.5, -87, 88, 100, -88, 1e-30)},
 		{"exp-bits", "Exp of the binary32 with bits i*65537, i = 0..65535", 0,
@@ -372,7 +430,7 @@ func vectorCases() []vectorCase {
 		}, nil},
 		{"embedding-f32", "101 numbers; the row", 75, func(s *stream) []byte { return decoded(floatBytes(s.numbers(101)...), 101, DecodeF32) }, nil},
 		{"embedding-f16", "101 halves; the row", 14, func(s *stream) []byte { return decoded(halves(101)(s), 101, DecodeF16) }, nil},
-	}
+	}, formatCases()...)
 }
 
 // TestVectors holds this machine to the published digests, which were computed
