@@ -24,6 +24,8 @@ type Call struct {
 	Input    []core.Token
 	Sampler  core.Sampler
 	UserSeed *uint64
+	// Pooling, when set, asks for the embedding of Input instead of an answer.
+	Pooling core.Pooling
 }
 
 // Answer is what came of a call. It is filled as far as things got, also when
@@ -39,6 +41,8 @@ type Answer struct {
 	Receipt  *core.SignedReceipt // of the attempt that finished
 	Latency  time.Duration       // to the first token
 	Left     core.Amount         // on the channel that paid last
+	// Embedding is the vector, when one was asked for.
+	Embedding []float32
 }
 
 // attemptID names attempt n of an answer, so that receipts of later attempts
@@ -64,7 +68,7 @@ type run struct {
 	start   time.Time
 	output  []core.Token // delivered over all attempts
 	resume  *core.Progress
-	emit    func([]core.Token) error
+	emit    func([]core.Token, []core.TokenLogprobs) error
 	begun   func(*Answer) // before the first token, once
 	started bool
 }
@@ -75,8 +79,13 @@ type run struct {
 // delivered is paid. A provider that fails is replaced, and the answer goes on
 // where it stopped.
 func (g *Gateway) Answer(ctx context.Context, call Call, begun func(*Answer), emit func([]core.Token) error) (*Answer, error) {
+	return g.answer(ctx, randomHash(), call, begun, func(ts []core.Token, _ []core.TokenLogprobs) error { return emit(ts) })
+}
+
+// answer is Answer under a given id, whose emit gets log-probabilities too.
+func (g *Gateway) answer(ctx context.Context, id core.RequestID, call Call, begun func(*Answer), emit func([]core.Token, []core.TokenLogprobs) error) (*Answer, error) {
 	r := &run{Gateway: g, call: call, start: time.Now(), emit: emit, begun: begun}
-	r.answer.ID = randomHash()
+	r.answer.ID = id
 	err := r.attempts(ctx)
 	g.report(r, err)
 	return &r.answer, err
@@ -183,14 +192,14 @@ func (r *run) attempt(ctx context.Context, n int, c candidate) error {
 	defer r.router.begin(c.provider.Address)()
 	r.answer.Provider, r.answer.Offer = c.provider, c.offer
 
-	left := r.call.Sampler.MaxTokens - uint32(len(r.output))
-	need := core.Usage{Input: uint32(len(r.call.Input)), Output: left}.Cost(c.offer.PriceIn, c.offer.PriceOut)
+	order := core.Request{Input: slices.Concat(r.call.Input, r.output), Prompt: uint32(len(r.call.Input)), Sampler: r.call.Sampler, Pooling: r.call.Pooling}
+	need := order.Worst().Cost(c.offer.PriceIn, c.offer.PriceOut)
 	pay, err := r.cfg.Purse.Reserve(ctx, c.provider.Address, need)
 	if err != nil {
 		return err
 	}
 	nonce := randomHash()
-	req, err := r.request(n, c, pay, nonce)
+	req, err := r.request(n, order, c, pay, nonce)
 	if err != nil {
 		pay.Release()
 		return err
@@ -256,14 +265,13 @@ func (r *run) open(ctx context.Context, c candidate, pay Payment, req core.Signe
 	return r.cfg.Dialer.Infer(ctx, c.provider, req, nonce)
 }
 
-func (r *run) request(n int, c candidate, pay Payment, nonce core.Hash) (core.SignedRequest, error) {
-	req := core.SignedRequest{Request: core.Request{
-		ChainID: r.cfg.ChainID, ID: attemptID(r.answer.ID, n), Model: r.call.Model.ID, Semantics: r.call.Model.Semantics,
-		Provider: c.provider.Address, Channel: pay.Channel().ID,
-		Input: slices.Concat(r.call.Input, r.output), Prompt: uint32(len(r.call.Input)),
-		Sampler: r.call.Sampler, UserSeed: r.call.UserSeed, NonceCommit: sha256.Sum256(nonce[:]),
-		PriceIn: c.offer.PriceIn, PriceOut: c.offer.PriceOut, Expiry: time.Now().Add(10 * time.Minute).Unix(),
-	}}
+// request completes an order for one provider and signs it.
+func (r *run) request(n int, q core.Request, c candidate, pay Payment, nonce core.Hash) (core.SignedRequest, error) {
+	q.ChainID, q.ID, q.Model, q.Semantics = r.cfg.ChainID, attemptID(r.answer.ID, n), r.call.Model.ID, r.call.Model.Semantics
+	q.Provider, q.Channel = c.provider.Address, pay.Channel().ID
+	q.UserSeed, q.NonceCommit = r.call.UserSeed, sha256.Sum256(nonce[:])
+	q.PriceIn, q.PriceOut, q.Expiry = c.offer.PriceIn, c.offer.PriceOut, time.Now().Add(10*time.Minute).Unix()
+	req := core.SignedRequest{Request: q}
 	if len(r.output) > 0 {
 		req.Resume = r.resume
 	}
@@ -291,8 +299,9 @@ type attempt struct {
 	paid     core.Amount // by this attempt
 	paidAt   time.Time
 	own      []core.Token // delivered by this attempt
-	settled  bool         // the provider has a voucher over all it asked
-	ours     bool         // we broke it off
+	probs    []core.TokenLogprobs
+	settled  bool // the provider has a voucher over all it asked
+	ours     bool // we broke it off
 }
 
 // stream receives until Done, emitting and paying as it goes.
@@ -326,7 +335,7 @@ func (a *attempt) chunk(ctx context.Context, c *core.Chunk) error {
 		a.first = time.Since(a.begin)
 	}
 	a.deliver(c)
-	if err := a.emitTokens(c.Tokens); err != nil {
+	if err := a.emitTokens(c); err != nil {
 		return a.abandon(nil, err)
 	}
 	a.unpaid += len(c.Tokens)
@@ -337,7 +346,7 @@ func (a *attempt) chunk(ctx context.Context, c *core.Chunk) error {
 }
 
 func (a *attempt) deliver(c *core.Chunk) {
-	a.own = append(a.own, c.Tokens...)
+	a.own, a.probs = append(a.own, c.Tokens...), append(a.probs, c.Logprobs...)
 	a.output = append(a.output, c.Tokens...)
 	p := c.Progress
 	// A continuation signs the chain over the whole answer, so its progress
@@ -345,7 +354,7 @@ func (a *attempt) deliver(c *core.Chunk) {
 	a.resume = &p
 }
 
-func (a *attempt) emitTokens(ts []core.Token) error {
+func (a *attempt) emitTokens(c *core.Chunk) error {
 	if !a.started {
 		a.started = true
 		a.answer.Latency = time.Since(a.start)
@@ -353,7 +362,7 @@ func (a *attempt) emitTokens(ts []core.Token) error {
 			a.begun(&a.answer)
 		}
 	}
-	return a.emit(ts)
+	return a.emit(c.Tokens, c.Logprobs)
 }
 
 // settleUp pays up to due, this attempt's cumulative debt.
@@ -375,12 +384,20 @@ func (a *attempt) done(ctx context.Context, d *core.Done) error {
 	a.answer.Finish = d.Finish
 	a.answer.Usage = core.Usage{Input: d.Usage.Input, Output: uint32(len(a.output)), Cached: d.Usage.Cached}
 	a.answer.Receipt = &d.Receipt
+	if a.call.Pooling != "" && d.Finish != core.FinishCancelled {
+		var err error
+		if a.answer.Embedding, err = core.DecodeVector(d.Embedding); err != nil {
+			return core.Errorf(core.CodeProvider, "%s sent no embedding: %v", a.provider.Moniker, err)
+		}
+		a.first = time.Since(a.begin)
+		a.answer.Latency = time.Since(a.start)
+	}
 	// The answer is complete: paying and filing it must not depend on whether
 	// the client still listens.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer stop()
 	ev := core.Evidence{Version: 1, Receipt: d.Receipt, Request: a.request, Nonce: a.nonce, VRF: a.proof, VRFKey: vrfKey(a.provider),
-		Output: a.own, Boundaries: d.Boundaries, ModelName: a.call.Model.Name}
+		Output: a.own, Logprobs: a.probs, Embedding: d.Embedding, Boundaries: d.Boundaries, ModelName: a.call.Model.Name}
 	stored := make(chan error, 1)
 	go func() { stored <- a.cfg.Archive.Put(ev) }() // both go to disk at once
 	err := a.settleUp(ctx, d.Due)

@@ -36,6 +36,7 @@ type world struct {
 }
 
 type behaviour struct {
+	text      string // answerText when empty
 	refuse    *core.Error
 	dieAfter  int // tokens; 0 = never
 	tokenTime time.Duration
@@ -131,6 +132,9 @@ func (w *world) Infer(_ context.Context, p core.Provider, r core.SignedRequest, 
 	defer w.mu.Unlock()
 	w.requests = append(w.requests, r)
 	b := w.behave[p.Address]
+	if b.text == "" {
+		b.text = answerText
+	}
 	if b.refuse != nil {
 		return nil, b.refuse
 	}
@@ -160,6 +164,12 @@ func (x *worldExchange) Recv(ctx context.Context) (core.Event, error) {
 		return nil, io.EOF
 	}
 	finish := core.FinishReason("")
+	if x.r.Pooling != "" {
+		x.ended = true
+		u := core.Usage{Input: x.r.Prompt}
+		rc := core.SignedReceipt{Receipt: core.Receipt{Request: x.r.ID, Provider: x.p.Address}}
+		return &core.Done{Finish: core.FinishStop, Usage: u, Receipt: rc, Due: u.Cost(x.r.PriceIn, x.r.PriceOut), Embedding: core.EncodeVector(vectorOf(x.r.Input))}, nil
+	}
 	select {
 	case <-x.cancelled:
 		finish = core.FinishCancelled
@@ -176,7 +186,7 @@ func (x *worldExchange) Recv(ctx context.Context) (core.Event, error) {
 	n := len(x.all)
 	switch {
 	case finish != "":
-	case n == len(answerText):
+	case n == len(x.b.text):
 		finish = core.FinishStop
 	case n == int(x.r.Sampler.MaxTokens):
 		finish = core.FinishLength
@@ -188,12 +198,28 @@ func (x *worldExchange) Recv(ctx context.Context) (core.Event, error) {
 		rc := core.SignedReceipt{Receipt: core.Receipt{Request: x.r.ID, Provider: x.p.Address, Output: u.Output}}
 		return &core.Done{Finish: finish, Usage: u, Receipt: rc, Due: u.Cost(x.r.PriceIn, x.r.PriceOut)}, nil
 	}
-	t := core.Token(answerText[n])
+	t := core.Token(x.b.text[n])
 	x.all = append(x.all, t)
 	x.own++
 	u.Output++
-	return &core.Chunk{Tokens: []core.Token{t}, Due: u.Cost(x.r.PriceIn, x.r.PriceOut),
+	var probs []core.TokenLogprobs
+	if k := x.r.Sampler.Logprobs; k > 0 {
+		l := core.TokenLogprobs{{Token: t, Value: -100_000 * int32(n)}}
+		for i := range int(k) - 1 {
+			l = append(l, core.Logprob{Token: core.Token('A' + i), Value: -5_000_000})
+		}
+		probs = append(probs, l)
+	}
+	return &core.Chunk{Tokens: []core.Token{t}, Logprobs: probs, Due: u.Cost(x.r.PriceIn, x.r.PriceOut),
 		Progress: core.Progress{ID: x.r.ID, Provider: x.p.Address, Count: uint32(len(x.all)), Tokens: core.TokenChain(core.Hash{}, x.all)}}, nil
+}
+
+// vectorOf is a vector of three numbers that depends on the input.
+func vectorOf(in []core.Token) []float32 {
+	if len(in)%2 == 0 {
+		return []float32{0.6, 0, 0.8}
+	}
+	return []float32{0, 0.6, -0.8}
 }
 
 // byteCodec has a token per byte and a template that is the last message.

@@ -3,7 +3,9 @@ package gateway
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/chat"
@@ -19,6 +21,11 @@ type Codec struct {
 	// Defaults are the model's recommended sampling, where the caller says
 	// nothing; MaxTokens is not part of it.
 	Defaults core.Sampler
+	// Pooling is how the model's embeddings are pooled unless the caller says.
+	Pooling core.Pooling
+	// ends closes the input of an embedding, where the model wants that.
+	ends     bool
+	grammars func() grammarCheck
 }
 
 // NewCodec opens tokenizer and chat template from a model's metadata, of the
@@ -32,8 +39,25 @@ func NewCodec(m gguf.Metadata) (*Codec, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := recommended(m)
-	return &Codec{tokenizer: t, template: tmpl, Defaults: d}, err
+	c := &Codec{tokenizer: t, template: tmpl, Pooling: poolingOf(m), grammars: sync.OnceValue(func() grammarCheck { return newGrammarCheck(t) })}
+	c.ends, _ = m.Bool("tokenizer.ggml.add_eos_token")
+	c.Defaults, err = recommended(m)
+	return c, err
+}
+
+// poolingOf reads how embeddings are pooled; the average where no key says.
+func poolingOf(m gguf.Metadata) core.Pooling {
+	for _, key := range m.Keys() {
+		if strings.HasSuffix(key, ".pooling_type") {
+			switch n, _ := m.Int(key); n {
+			case 2:
+				return core.PoolCLS
+			case 3:
+				return core.PoolLast
+			}
+		}
+	}
+	return core.PoolMean
 }
 
 // recommended reads general.sampling.*; the API's default is temperature 1.
@@ -64,17 +88,42 @@ func recommended(m gguf.Metadata) (core.Sampler, error) {
 }
 
 // Chat renders a conversation with the model's own template and encodes it.
-func (c *Codec) Chat(ms []Message) ([]core.Token, error) {
-	turns := make([]chat.Message, len(ms))
-	for i, m := range ms {
-		turns[i] = chat.Message{Role: m.Role, Content: m.Content}
+func (c *Codec) Chat(ms []Message) ([]core.Token, error) { return c.chat(ms, nil, nil) }
+
+// chat offers the tools of b, if any, and gives the template further variables.
+// A template that knows no tools is told of them in words.
+func (c *Codec) chat(ms []Message, b *toolbox, args map[string]chat.JSON) ([]core.Token, error) {
+	o := chat.Options{AddGenerationPrompt: true, Variables: args}
+	if c.template.Tools != nil {
+		if b != nil {
+			o.Tools = plain(b.offers)
+		}
+	} else if b != nil || slices.ContainsFunc(ms, func(m Message) bool { return m.Role == "tool" || len(m.ToolCalls) > 0 }) {
+		ms = b.told(ms)
 	}
-	return c.template.Tokens(turns, chat.Options{AddGenerationPrompt: true})
+	return c.template.Tokens(ms, o)
+}
+
+// tools is how the model writes calls.
+func (c *Codec) tools() *chat.ToolFormat {
+	if f := c.template.Tools; f != nil {
+		return f
+	}
+	return chat.Hermes()
 }
 
 // Plain encodes a text as it is.
 func (c *Codec) Plain(text string) ([]core.Token, error) {
 	return c.tokenizer.Encode(text, token.Options{AddBOS: true}), nil
+}
+
+// input encodes a text to be embedded.
+func (c *Codec) input(text string) []core.Token {
+	ids := c.tokenizer.Encode(text, token.Options{AddBOS: true})
+	if end := c.tokenizer.EOS(); c.ends && end != token.None {
+		ids = append(ids, end)
+	}
+	return ids
 }
 
 // check validates token ids that a caller chose.
@@ -92,6 +141,19 @@ func (c *Codec) Text(stops []string) *Text {
 	return &Text{tokenizer: c.tokenizer, decoder: c.tokenizer.NewDecoder(), stop: stopper{stops: stops}}
 }
 
+// reader follows an answer that may call the tools of b, if any.
+func (c *Codec) reader(stops []string, b *toolbox) *reader {
+	r := &reader{text: c.Text(stops)}
+	if b != nil {
+		r.text.decoder = c.template.Decoder()
+		r.calls = c.tools().Parser(plain(b.usable))
+		if b.single {
+			r.most = 1
+		}
+	}
+	return r
+}
+
 // Text is the visible text of one answer.
 type Text struct {
 	tokenizer *token.Tokenizer
@@ -104,12 +166,21 @@ type Text struct {
 func (t *Text) Add(ts []core.Token) string {
 	var b strings.Builder
 	for _, id := range ts {
-		if !t.tokenizer.IsControl(id) {
-			b.WriteString(t.stop.feed(t.decoder.Write(id)))
-		}
+		_, out := t.step(id)
+		b.WriteString(out)
 	}
 	return b.String()
 }
+
+// step takes one token and returns how many bytes of text it completes, and
+// what can be shown by now.
+func (t *Text) step(id core.Token) (in int, out string) {
+	text := t.decoder.Write(id)
+	return len(text), t.stop.feed(text)
+}
+
+// hidden reports whether a token ends an answer and is no part of its text.
+func (t *Text) hidden(id core.Token) bool { return t.tokenizer.IsEnd(id) }
 
 // End returns the rest of the text.
 func (t *Text) End() string { return t.stop.feed(t.decoder.Flush()) + t.stop.flush() }

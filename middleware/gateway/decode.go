@@ -42,6 +42,9 @@ func decode(b []byte, v any) error {
 	if err := checkDepth(b); err != nil {
 		return err
 	}
+	if err := refuseUnknown(b, v); err != nil {
+		return err
+	}
 	err := json.Unmarshal(b, v)
 	var syn *json.SyntaxError
 	var typ *json.UnmarshalTypeError

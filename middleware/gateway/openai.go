@@ -5,152 +5,177 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/koinon-network/koinon/core"
 )
 
-// usageObject is OpenAI's usage.
-type usageObject struct {
-	PromptTokens     uint32 `json:"prompt_tokens"`
-	CompletionTokens uint32 `json:"completion_tokens"`
-	TotalTokens      uint32 `json:"total_tokens"`
-	Details          struct {
-		CachedTokens uint32 `json:"cached_tokens"`
-	} `json:"prompt_tokens_details"`
+// choice is one of the answers to a call of the API.
+type choice struct {
+	id     core.RequestID
+	call   Call
+	read   *reader
+	begun  bool
+	all    delta // everything so far
+	answer *Answer
 }
 
-func usageOf(a *Answer) *usageObject {
-	u := &usageObject{PromptTokens: a.Usage.Input, CompletionTokens: a.Usage.Output, TotalTokens: a.Usage.Input + a.Usage.Output}
-	u.Details.CachedTokens = a.Usage.Cached
-	return u
-}
-
-// settlement is what an answer says about its price and proof, in the last
-// chunk of a stream or in the body.
-type settlement struct {
-	Provider core.Address   `json:"provider"`
-	Moniker  string         `json:"moniker"`
-	Tier     core.Tier      `json:"tier"`
-	PriceIn  core.Amount    `json:"price_in"`  // akoin per token
-	PriceOut core.Amount    `json:"price_out"` // akoin per token
-	Cost     core.Amount    `json:"cost"`      // akoin paid in all
-	Tried    int            `json:"providers_tried"`
-	Receipt  core.ReceiptID `json:"receipt"`
-	Channel  core.ChannelID `json:"channel"`
-	Left     core.Amount    `json:"channel_left"` // akoin unspent on the channel
-}
-
-func settlementOf(a *Answer) *settlement {
-	s := &settlement{Provider: a.Provider.Address, Moniker: a.Provider.Moniker, Tier: a.Offer.Tier, PriceIn: a.Offer.PriceIn,
-		PriceOut: a.Offer.PriceOut, Cost: a.Cost, Tried: a.Tried, Left: a.Left}
-	if a.Receipt != nil {
-		s.Receipt, s.Channel = a.Receipt.Digest(), a.Receipt.Channel
+// finish is OpenAI's reason for the answer's end.
+func (c *choice) finish() string {
+	if len(c.all.calls) > 0 && c.answer.Finish == core.FinishStop {
+		return "tool_calls"
 	}
-	return s
+	return string(c.answer.Finish)
 }
 
-// setHeaders names provider, price and receipt before the body. The receipt is
-// found under the answer's id as soon as the answer is complete.
-func setHeaders(w http.ResponseWriter, a *Answer) {
-	h := w.Header()
-	h.Set("X-Request-Id", a.ID.String())
-	h.Set("X-Koinon-Receipt", a.ID.String())
-	h.Set("X-Koinon-Provider", a.Provider.Address.String())
-	h.Set("X-Koinon-Provider-Name", a.Provider.Moniker)
-	h.Set("X-Koinon-Tier", string(a.Offer.Tier))
-	h.Set("X-Koinon-Price", fmt.Sprintf("in=%s out=%s unit=akoin/token", a.Offer.PriceIn, a.Offer.PriceOut))
+// session is one call of the API: its choices, asked for at once, and where
+// their events go.
+type session struct {
+	*Gateway
+	w       http.ResponseWriter
+	choices []*choice
+	shape   shape
+	// ownUsage gives usage and price an event of their own.
+	ownUsage bool
+
+	mu     sync.Mutex
+	out    *eventStream // nil when the answer is sent as a whole
+	opened bool
+	ended  int // choices
 }
 
-// shape renders an answer in one of the API's formats.
-type shape interface {
-	// piece is a stream event with text.
-	piece(text string) any
-	// last is the event that carries the finish reason; usage and settlement
-	// ride on it unless the caller asked for an event of their own.
-	last(a *Answer, u *usageObject, s *settlement) any
-	// usage is the extra event of stream_options.include_usage.
-	usage(u *usageObject, s *settlement) any
-	// whole is the body of an answer that is not streamed.
-	whole(text string, a *Answer, u *usageObject, s *settlement) any
-}
-
-// ask runs a call and writes its answer in the shape.
-func (g *Gateway) ask(w http.ResponseWriter, r *http.Request, call Call, p *sampling, mk func(*Answer) shape) {
-	if p.Stream {
-		g.stream(w, r, call, p, mk)
-		return
+func (s *session) ids() []core.RequestID {
+	ids := make([]core.RequestID, len(s.choices))
+	for i, c := range s.choices {
+		ids[i] = c.id
 	}
-	txt := call.Codec.Text(call.Sampler.Stop)
-	var text []byte
-	a, err := g.Answer(r.Context(), call, nil, func(ts []core.Token) error {
-		text = append(text, txt.Add(ts)...)
-		return nil
-	})
-	if err != nil {
-		if !gone(r.Context(), err) {
-			writeError(w, charged(err, a))
+	return ids
+}
+
+func (s *session) answers() (as []*Answer) {
+	for _, c := range s.choices {
+		if c.answer != nil {
+			as = append(as, c.answer)
 		}
-		return
 	}
-	text = append(text, txt.End()...)
-	setHeaders(w, a)
-	w.Header().Set("X-Koinon-Receipt-Digest", a.Receipt.Digest().String())
-	w.Header().Set("X-Koinon-Cost", a.Cost.String()+" akoin")
-	w.Header().Set("X-Koinon-Channel-Left", a.Left.String()+" akoin")
-	writeJSON(w, http.StatusOK, mk(a).whole(string(text), a, usageOf(a), settlementOf(a)))
+	return as
 }
 
-// charged adds to an error what was paid before it.
-func charged(err error, a *Answer) error {
-	e := *asError(err)
-	e.Charge = a.Cost
-	return &e
+// run asks for all choices and writes them. When one fails, the others are
+// broken off: half of what was ordered is of no use.
+func (s *session) run(r *http.Request, stream bool) {
+	if stream {
+		s.out = &eventStream{w: s.w, rc: http.NewResponseController(s.w)}
+	}
+	group, ctx := errgroup.WithContext(r.Context())
+	for i, c := range s.choices {
+		group.Go(func() error { return s.ask(ctx, i, c) })
+	}
+	err := group.Wait()
+	switch {
+	case gone(r.Context(), err):
+	case err != nil:
+		s.fail(err)
+	case stream:
+		s.end()
+	default:
+		s.whole()
+	}
 }
 
-// stream answers by server-sent events. Headers go out with the first token:
-// until then a failure is an ordinary HTTP error.
-func (g *Gateway) stream(w http.ResponseWriter, r *http.Request, call Call, p *sampling, mk func(*Answer) shape) {
-	out := &eventStream{w: w, rc: http.NewResponseController(w)}
-	txt := call.Codec.Text(call.Sampler.Stop)
-	var sh shape
+// ask follows one choice to its end.
+func (s *session) ask(ctx context.Context, i int, c *choice) error {
 	begun := func(a *Answer) {
-		sh = mk(a)
-		setHeaders(w, a)
-		out.open()
-	}
-	a, err := g.Answer(r.Context(), call, begun, func(ts []core.Token) error {
-		if t := txt.Add(ts); t != "" {
-			return out.send(sh.piece(t))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.out != nil && !s.opened {
+			s.opened = true
+			setHeaders(s.w, s.ids(), a)
+			s.out.open()
 		}
-		return nil
+	}
+	a, err := s.answer(ctx, c.id, c.call, begun, func(ts []core.Token, ps []core.TokenLogprobs) error {
+		return s.add(i, c, c.read.add(ts, ps))
 	})
-	if gone(r.Context(), err) {
+	s.mu.Lock()
+	c.answer = a
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	begun(a) // an answer without a single token
+	if err := s.add(i, c, c.read.end()); err != nil || s.out == nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended++
+	var usage *usageObject
+	var price *settlement
+	if s.ended == len(s.choices) && !s.ownUsage {
+		usage, price = usageOf(s.answers()...), settlementOf(s.answers()...)
+	}
+	return s.out.sendAll(s.start(i, c), s.shape.last(i, c.finish(), usage, price))
+}
+
+// start is the event with which a choice begins, once; the lock is held.
+func (s *session) start(i int, c *choice) any {
+	if c.begun {
+		return nil
+	}
+	c.begun = true
+	return s.shape.first(i)
+}
+
+// add takes what a choice has more.
+func (s *session) add(i int, c *choice, d delta) error {
+	if d.empty() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out == nil {
+		c.all.join(d)
+		return nil
+	}
+	c.all.calls = append(c.all.calls, d.calls...)
+	if err := s.out.sendAll(s.start(i, c)); err != nil {
+		return err
+	}
+	return s.out.sendAll(s.shape.pieces(i, d)...)
+}
+
+// fail reports an error: as an HTTP error, or in the stream that has begun.
+func (s *session) fail(err error) {
+	e := *asError(err)
+	e.Charge = costOf(s.answers())
+	if !s.opened {
+		writeError(s.w, &e)
 		return
 	}
-	if err != nil {
-		if sh == nil {
-			writeError(w, charged(err, a))
-			return
-		}
-		_, body := describe(asError(charged(err, a)))
-		_ = out.send(body)
-		return // no [DONE]: the stream did not end well
+	_, body := describe(&e)
+	_ = s.out.sendAll(body) // no [DONE]: the stream did not end well
+}
+
+func (s *session) end() {
+	if s.ownUsage {
+		as := s.answers()
+		_ = s.out.sendAll(s.shape.end(usageOf(as...), settlementOf(as...)))
 	}
-	if sh == nil { // an answer without a single token
-		begun(a)
-	}
-	if t := txt.End(); t != "" {
-		_ = out.send(sh.piece(t))
-	}
-	u, s := usageOf(a), settlementOf(a)
-	if p.StreamOptions != nil && p.StreamOptions.IncludeUsage {
-		_ = out.send(sh.last(a, nil, nil))
-		_ = out.send(sh.usage(u, s))
-	} else {
-		_ = out.send(sh.last(a, u, s))
-	}
-	out.done()
+	s.out.done()
+}
+
+func (s *session) whole() {
+	as := s.answers()
+	setHeaders(s.w, s.ids(), as[0])
+	h := s.w.Header()
+	h.Set("X-Koinon-Receipt-Digest", as[0].Receipt.Digest().String())
+	h.Set("X-Koinon-Cost", costOf(as).String()+" akoin")
+	h.Set("X-Koinon-Channel-Left", as[0].Left.String()+" akoin")
+	writeJSON(s.w, http.StatusOK, s.shape.whole(s.choices, usageOf(as...), settlementOf(as...)))
 }
 
 // eventStream writes server-sent events and flushes each.
@@ -170,12 +195,21 @@ func (s *eventStream) open() {
 	s.w.WriteHeader(http.StatusOK)
 }
 
-func (s *eventStream) send(v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
+// sendAll writes the events that are not nil.
+func (s *eventStream) sendAll(vs ...any) error {
+	for _, v := range vs {
+		if v == nil {
+			continue
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if err := s.write("data: " + string(b) + "\n\n"); err != nil {
+			return err
+		}
 	}
-	return s.write("data: " + string(b) + "\n\n")
+	return nil
 }
 
 func (s *eventStream) done() { _ = s.write("data: [DONE]\n\n") }
@@ -190,36 +224,55 @@ func (s *eventStream) write(t string) error {
 
 func (g *Gateway) chatCompletions(w http.ResponseWriter, r *http.Request) {
 	var body chatRequest
-	if err := readBody(w, r, &body); err != nil {
-		writeError(w, err)
-		return
+	err := readBody(w, r, &body)
+	if err == nil {
+		err = g.chat(w, r, &body)
 	}
-	call, err := g.chatCall(r.Context(), &body)
 	if err != nil {
 		writeError(w, err)
-		return
 	}
-	g.ask(w, r, call, &body.sampling, func(a *Answer) shape {
-		return &chatShape{ID: "chatcmpl-" + a.ID.String()[:32], Created: time.Now().Unix(), Model: call.Model.Name}
-	})
 }
 
-func (g *Gateway) chatCall(ctx context.Context, body *chatRequest) (Call, error) {
-	ms, err := body.conversation()
+// chat prepares a chat completion and answers it; the error is one of preparing.
+func (g *Gateway) chat(w http.ResponseWriter, r *http.Request, body *chatRequest) error {
+	p, err := body.plan()
 	if err != nil {
-		return Call{}, err
+		return err
 	}
-	return g.call(ctx, &body.sampling, func(c *Codec) ([]core.Token, error) { return c.Chat(ms) })
+	call, err := g.call(r.Context(), &body.sampling, func(c *Codec, s *core.Sampler) ([]core.Token, error) {
+		s.Logprobs = p.logprobs
+		if err := p.constrain(c, s); err != nil {
+			return nil, err
+		}
+		return c.chat(p.messages, p.tools, p.args)
+	})
+	if err != nil {
+		return err
+	}
+	s := &session{Gateway: g, w: w, ownUsage: body.includeUsage()}
+	for i := range p.n {
+		c := &choice{id: randomHash(), call: call, read: call.Codec.reader(call.Sampler.Stop, p.tools)}
+		c.call.UserSeed = body.seed(i)
+		s.choices = append(s.choices, c)
+	}
+	object := "chat.completion"
+	if body.Stream {
+		object += ".chunk"
+	}
+	s.shape = &chatShape{frame: newFrame[chatChoice]("chatcmpl-", object, call.Model, s.choices[0].id, body.Stream && s.ownUsage),
+		codec: call.Codec, probs: body.LogProbs, ids: s.ids(), calls: map[int]int{}}
+	s.run(r, body.Stream)
+	return nil
 }
 
 // Ask is the API's chat call for callers inside the process.
 func (g *Gateway) Ask(ctx context.Context, model string, ms []Message) (Call, error) {
-	return g.call(ctx, &sampling{Model: model}, func(c *Codec) ([]core.Token, error) { return c.Chat(ms) })
+	return g.call(ctx, &sampling{Model: model}, func(c *Codec, _ *core.Sampler) ([]core.Token, error) { return c.Chat(ms) })
 }
 
-// call prepares a call: model, tokens, sampler, and the check against the
-// context window.
-func (g *Gateway) call(ctx context.Context, p *sampling, encode func(*Codec) ([]core.Token, error)) (Call, error) {
+// call prepares a call: model, sampler, tokens, and the check against the
+// context window. encode may add to the sampler.
+func (g *Gateway) call(ctx context.Context, p *sampling, encode func(*Codec, *core.Sampler) ([]core.Token, error)) (Call, error) {
 	if _, err := p.sampler(core.Sampler{}); err != nil {
 		return Call{}, err
 	}
@@ -235,14 +288,17 @@ func (g *Gateway) call(ctx context.Context, p *sampling, encode func(*Codec) ([]
 	if err != nil {
 		return Call{}, err
 	}
-	in, err := encode(codec)
+	in, err := encode(codec, &s)
 	if err != nil {
 		return Call{}, err
 	}
 	if err := fit(in, &s, m, g.cfg.MaxAnswer); err != nil {
 		return Call{}, err
 	}
-	return Call{Model: m, Codec: codec, Input: in, Sampler: s, UserSeed: p.seed()}, nil
+	if err := codec.accepts(&s); err != nil {
+		return Call{}, err
+	}
+	return Call{Model: m, Codec: codec, Input: in, Sampler: s, UserSeed: p.seed(0)}, nil
 }
 
 // fit checks that the prompt leaves room for an answer and bounds the answer by
@@ -263,145 +319,49 @@ func fit(in []core.Token, s *core.Sampler, m core.Manifest, most uint32) error {
 	return nil
 }
 
-// chatShape renders chat completions.
-type chatShape struct {
-	ID      string
-	Created int64
-	Model   string
-}
-
-type chatChunk struct {
-	ID      string       `json:"id"`
-	Object  string       `json:"object"`
-	Created int64        `json:"created"`
-	Model   string       `json:"model"`
-	Choices []chatChoice `json:"choices"`
-	Usage   *usageObject `json:"usage,omitempty"`
-	Koinon  *settlement  `json:"koinon,omitempty"`
-}
-
-type chatChoice struct {
-	Index    int                `json:"index"`
-	Delta    *chatDelta         `json:"delta,omitempty"`
-	Message  *chatReply         `json:"message,omitempty"`
-	LogProbs any                `json:"logprobs"`
-	Finish   *core.FinishReason `json:"finish_reason"`
-}
-
-type chatDelta struct {
-	Role    string `json:"role,omitempty"`
-	Content string `json:"content,omitempty"`
-}
-
-type chatReply struct {
-	Role    string  `json:"role"`
-	Content string  `json:"content"`
-	Refusal *string `json:"refusal"`
-}
-
-func (c *chatShape) chunk(choices ...chatChoice) chatChunk {
-	if choices == nil {
-		choices = []chatChoice{}
-	}
-	return chatChunk{ID: c.ID, Object: "chat.completion.chunk", Created: c.Created, Model: c.Model, Choices: choices}
-}
-
-func (c *chatShape) piece(text string) any {
-	return c.chunk(chatChoice{Delta: &chatDelta{Role: "assistant", Content: text}})
-}
-
-func (c *chatShape) last(a *Answer, u *usageObject, s *settlement) any {
-	x := c.chunk(chatChoice{Delta: &chatDelta{}, Finish: &a.Finish})
-	x.Usage, x.Koinon = u, s
-	return x
-}
-
-func (c *chatShape) usage(u *usageObject, s *settlement) any {
-	x := c.chunk()
-	x.Usage, x.Koinon = u, s
-	return x
-}
-
-func (c *chatShape) whole(text string, a *Answer, u *usageObject, s *settlement) any {
-	x := c.chunk(chatChoice{Message: &chatReply{Role: "assistant", Content: text}, Finish: &a.Finish})
-	x.Object, x.Usage, x.Koinon = "chat.completion", u, s
-	return x
-}
-
 func (g *Gateway) completions(w http.ResponseWriter, r *http.Request) {
 	var body completionRequest
 	err := readBody(w, r, &body)
 	if err == nil {
-		err = body.check()
+		err = g.complete(w, r, &body)
 	}
 	if err != nil {
 		writeError(w, err)
-		return
+	}
+}
+
+// complete prepares plain completions and answers them.
+func (g *Gateway) complete(w http.ResponseWriter, r *http.Request, body *completionRequest) error {
+	if err := body.check(); err != nil {
+		return err
 	}
 	if body.MaxTokens == nil && body.MaxCompletionTokens == nil {
 		n := int64(16) // OpenAI's default for this call
 		body.MaxTokens = &n
 	}
-	call, err := g.call(r.Context(), &body.sampling, func(c *Codec) ([]core.Token, error) {
-		if body.Prompt.tokens != nil {
-			return body.Prompt.tokens, c.check(body.Prompt.tokens)
+	n, _ := body.count()
+	s := &session{Gateway: g, w: w, ownUsage: body.includeUsage()}
+	var echoes []string
+	for _, p := range body.Prompt {
+		call, err := g.call(r.Context(), &body.sampling, func(c *Codec, s *core.Sampler) ([]core.Token, error) {
+			s.Logprobs = body.logprobs()
+			return p.encode(c)
+		})
+		if err != nil {
+			return err
 		}
-		return c.Plain(body.Prompt.text)
-	})
-	if err != nil {
-		writeError(w, err)
-		return
+		for i := range n {
+			c := &choice{id: randomHash(), call: call, read: call.Codec.reader(call.Sampler.Stop, nil)}
+			c.call.UserSeed = body.seed(i)
+			s.choices = append(s.choices, c)
+			if body.Echo {
+				echoes = append(echoes, p.echo(call.Codec))
+			}
+		}
 	}
-	g.ask(w, r, call, &body.sampling, func(a *Answer) shape {
-		return &textShape{ID: "cmpl-" + a.ID.String()[:32], Created: time.Now().Unix(), Model: call.Model.Name}
-	})
-}
-
-// textShape renders plain completions.
-type textShape struct {
-	ID      string
-	Created int64
-	Model   string
-}
-
-type textChunk struct {
-	ID      string       `json:"id"`
-	Object  string       `json:"object"`
-	Created int64        `json:"created"`
-	Model   string       `json:"model"`
-	Choices []textChoice `json:"choices"`
-	Usage   *usageObject `json:"usage,omitempty"`
-	Koinon  *settlement  `json:"koinon,omitempty"`
-}
-
-type textChoice struct {
-	Index    int                `json:"index"`
-	Text     string             `json:"text"`
-	LogProbs any                `json:"logprobs"`
-	Finish   *core.FinishReason `json:"finish_reason"`
-}
-
-func (t *textShape) chunk(choices ...textChoice) textChunk {
-	if choices == nil {
-		choices = []textChoice{}
-	}
-	return textChunk{ID: t.ID, Object: "text_completion", Created: t.Created, Model: t.Model, Choices: choices}
-}
-
-func (t *textShape) piece(text string) any { return t.chunk(textChoice{Text: text}) }
-
-func (t *textShape) last(a *Answer, u *usageObject, s *settlement) any {
-	return t.whole("", a, u, s)
-}
-
-func (t *textShape) usage(u *usageObject, s *settlement) any {
-	x := t.chunk()
-	x.Usage, x.Koinon = u, s
-	return x
-}
-
-func (t *textShape) whole(text string, a *Answer, u *usageObject, s *settlement) any {
-	x := t.chunk(textChoice{Text: text, Finish: &a.Finish})
-	x.Usage, x.Koinon = u, s
-	return x
+	call := &s.choices[0].call
+	s.shape = &textShape{frame: newFrame[textChoice]("cmpl-", "text_completion", call.Model, s.choices[0].id, body.Stream && s.ownUsage),
+		codec: call.Codec, probs: body.LogProbs != nil, echoes: echoes, at: map[int]int{}}
+	s.run(r, body.Stream)
+	return nil
 }

@@ -19,7 +19,7 @@ import (
 // Handler serves the API:
 //
 //	GET  /v1/models, /v1/models/{name}
-//	POST /v1/chat/completions, /v1/completions
+//	POST /v1/chat/completions, /v1/completions, /v1/embeddings
 //	GET  /v1/receipts, /v1/receipts/{id}
 //	GET  /healthz
 func (g *Gateway) Handler() http.Handler {
@@ -28,6 +28,7 @@ func (g *Gateway) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/models/{name...}", g.showModel)
 	mux.HandleFunc("POST /v1/chat/completions", g.limited(g.chatCompletions))
 	mux.HandleFunc("POST /v1/completions", g.limited(g.completions))
+	mux.HandleFunc("POST /v1/embeddings", g.limited(g.embeddings))
 	mux.HandleFunc("GET /v1/receipts", g.listReceipts)
 	mux.HandleFunc("GET /v1/receipts/{id}", g.showReceipt)
 	mux.HandleFunc("GET /healthz", g.health)

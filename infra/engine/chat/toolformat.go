@@ -108,6 +108,10 @@ var toolFormats = []*ToolFormat{
 	},
 }
 
+// Hermes is the format of Hermes and Qwen: the plainest, for models whose
+// template knows none and that are told of it in their prompt.
+func Hermes() *ToolFormat { return toolFormats[0] }
+
 var deepSeekMarks = []string{"<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"}
 
 // one reads a call from a JSON object that a model wrote.

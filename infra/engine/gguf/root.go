@@ -209,12 +209,12 @@ func tagged(tag string, b []byte) core.Hash {
 
 // inTokenizerPart tells the keys that a gateway needs from the others.
 func inTokenizerPart(key string) bool {
-	return strings.HasPrefix(key, "tokenizer.") || strings.HasPrefix(key, "general.sampling.")
+	return strings.HasPrefix(key, "tokenizer.") || strings.HasPrefix(key, "general.sampling.") || strings.HasSuffix(key, ".pooling_type")
 }
 
 // TokenizerPart returns the metadata that decide how text becomes tokens and
-// tokens become text: the tokenizer, the chat template, and the sampling that
-// the model recommends.
+// tokens become text: the tokenizer, the chat template, and the sampling and the
+// pooling that the model recommends.
 func TokenizerPart(m Metadata) Metadata { return m.filter(inTokenizerPart) }
 
 // descriptionPart returns everything else that names the model.
