@@ -30,25 +30,12 @@ func quantize(x []float32, q []int8, scales []float32, sums blockSums, blocks, s
 		return
 	}
 	last := (blocks - 1) * size
-	_, _, _, _ = x[blocks*spec.Block-1], q[(blocks*8-1)*4*size+3], scales[last], sums.eights[last]
+	_, _, _ = x[blocks*spec.Block-1], q[(blocks*8-1)*4*size+3], scales[last]
+	_, _, _ = sums.eights[last], sums.halves[last], sums.weighted[last]
 	if size == 1 {
-		quantizeBlocks(&x[0], &q[0], &scales[0], &sums.eights[0], blocks)
+		quantizeBlocks(&x[0], &q[0], &scales[0], &sums.eights[0], &sums.halves[0], &sums.weighted[0], blocks)
 	} else {
-		quantizeStrided(&x[0], &q[0], &scales[0], &sums.eights[0], blocks, 4*size)
-	}
-	sums.complete(q, scales, blocks, size)
-}
-
-// complete derives the other sums from the eights.
-func (s *blockSums) complete(q []int8, scales []float32, blocks, size int) {
-	for b := range blocks {
-		sum, first := s.eights[b*size]/8, int32(0)
-		for g := range 4 {
-			x := (*[4]int8)(q[(b*8+g)*4*size:])
-			first += int32(x[0]) + int32(x[1]) + int32(x[2]) + int32(x[3])
-		}
-		s.halves[b*size] = first&0xffff | (sum-first)<<16
-		s.weighted[b*size] = float32(float32(sum) * scales[b*size])
+		quantizeStrided(&x[0], &q[0], &scales[0], &sums.eights[0], &sums.halves[0], &sums.weighted[0], blocks, 4*size)
 	}
 }
 

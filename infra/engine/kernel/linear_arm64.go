@@ -1,131 +1,32 @@
 package kernel
 
-// multiply sets out[t*stride+8p:][:8] to panel p times token t, for panels p0
-// to p1-1, which must be whole, and all tokens.
-func (m *Matrix) multiply(a *Activations, out []float32, stride, p0, p1 int) {
-	if !accelerated || !m.hasKernels() {
-		m.multiplyPortable(a, out, stride, p0, p1)
-		return
-	}
-	_ = out[(a.tokens-1)*stride+p1*panelRows-1]
-	if !m.Format.Quantized() {
-		m.multiplyPlain(a, out, stride, p0, p1)
-		return
-	}
-	groups := (a.tokens + groupTokens - 1) / groupTokens
-	together := max(1, cacheBytes/(groupTokens*m.Cols))
-	for g0 := 0; g0 < groups; g0 += together {
-		m.multiplyGroups(a, out, stride, p0, p1, g0, min(groups, g0+together))
-	}
-}
-
-// hasKernels says that there is assembly for the format.
-func (m *Matrix) hasKernels() bool {
-	switch m.Format {
-	case F32, F16, Q8_0, Q4_0:
-		return true
-	}
-	return false
-}
-
-func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g0, g1 int) {
-	kernels := &wideKernels
+func kernelsFor(f Format) *quantizedKernels {
 	if dotProduct {
-		kernels = &dotKernels
+		return &dotKernels[f]
 	}
-	group := &kernels[0]
-	if m.Format == Q4_0 {
-		group = &kernels[1]
-	}
-	size := m.layout.record * m.blocks
-	for g := g0; g < g1; g++ {
-		if a.tokens-g*groupTokens != 1 {
-			continue
-		}
-		first := g * groupTokens
-		at, to := first*a.blocks, &out[first*stride+p0*panelRows]
-		group[1](&m.quants[p0*size], &m.scales[p0*m.blocks*panelRows], &a.quants[first*a.cols], &a.scales[at], &a.eights[at], to, m.blocks, p1-p0)
-		g1--
-	}
-	for p := p0; p < p1; p++ {
-		w, ws := &m.quants[p*size], &m.scales[p*m.blocks*panelRows]
-		for g := g0; g < g1; g++ {
-			first := g * groupTokens
-			at := first * a.blocks
-			group[min(groupTokens, a.tokens-first)](w, ws, &a.quants[first*a.cols], &a.scales[at], &a.eights[at], &out[first*stride+p*panelRows], m.blocks, stride)
-		}
-	}
+	return &wideKernels[f]
 }
 
-// quantizedKernel is a product of one panel and a group of tokens, the results
-// of a token being last elements apart; for one token, of last panels.
-type quantizedKernel func(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, last int)
-
-// The kernels for Q8_0 and Q4_0 by number of tokens, for processors with and
-// without SDOT.
-var (
-	dotKernels = [2][groupTokens + 1]quantizedKernel{
-		{1: vectorQ8Dot, 2: groupQ8x2Dot, 3: groupQ8x3Dot, 4: groupQ8x4Dot},
-		{1: vectorQ4Dot, 2: groupQ4x2Dot, 3: groupQ4x3Dot, 4: groupQ4x4Dot},
-	}
-	wideKernels = [2][groupTokens + 1]quantizedKernel{
-		{1: vectorQ8Wide, 2: groupQ8x2Wide, 3: groupQ8x3Wide, 4: groupQ8x4Wide},
-		{1: vectorQ4Wide, 2: groupQ4x2Wide, 3: groupQ4x3Wide, 4: groupQ4x4Wide},
-	}
-)
-
-// plainKernel is a product of several panels and tokens with W weights.
-type plainKernel[W any] func(w *W, x, out *float32, cols, ldx, ldo int)
-
-// The kernels by number of tokens: several panels at a time, and one.
-var (
-	plainF32 = [5][2]plainKernel[float32]{
-		1: {plainF32p4x1, plainF32p1x1},
-		2: {plainF32p2x2, plainF32p1x2},
-		3: {plainF32p2x3, plainF32p1x3},
-		4: {plainF32p2x4, plainF32p1x4},
-	}
-	plainF16 = [5][2]plainKernel[uint16]{
-		1: {plainF16p4x1, plainF16p1x1},
-		2: {plainF16p2x2, plainF16p1x2},
-		3: {plainF16p2x3, plainF16p1x3},
-		4: {plainF16p2x4, plainF16p1x4},
-	}
-)
-
-func (m *Matrix) multiplyPlain(a *Activations, out []float32, stride, p0, p1 int) {
-	if m.Format == F16 {
-		plainTokens(&plainF16, m.halves, m.Cols, a, out, stride, p0, p1)
-	} else {
-		plainTokens(&plainF32, m.floats, m.Cols, a, out, stride, p0, p1)
-	}
+// The kernels for processors with SDOT.
+var dotKernels = [...]quantizedKernels{
+	Q8_0: {1: vectorQ80Dot, groupQ80x2Dot, groupQ80x3Dot, groupQ80x4Dot},
+	Q4_0: {1: vectorQ40Dot, groupQ40x2Dot, groupQ40x3Dot, groupQ40x4Dot},
+	Q4_1: {1: vectorQ41Dot, groupQ41x2Dot, groupQ41x3Dot, groupQ41x4Dot},
+	Q5_0: {1: vectorQ50Dot, groupQ50x2Dot, groupQ50x3Dot, groupQ50x4Dot},
+	Q5_1: {1: vectorQ51Dot, groupQ51x2Dot, groupQ51x3Dot, groupQ51x4Dot},
+	Q4_K: {1: vectorQ4KDot, groupQ4Kx2Dot, groupQ4Kx3Dot, groupQ4Kx4Dot},
+	Q5_K: {1: vectorQ5KDot, groupQ5Kx2Dot, groupQ5Kx3Dot, groupQ5Kx4Dot},
+	Q6_K: {1: vectorQ6KDot, groupQ6Kx2Dot, groupQ6Kx3Dot, groupQ6Kx4Dot},
 }
 
-func plainTokens[W any](kernels *[5][2]plainKernel[W], weights []W, cols int, a *Activations, out []float32, stride, p0, p1 int) {
-	for p := p0; p < p1; {
-		at := p * cols * panelRows
-		advance := 1
-		for first := 0; first < a.tokens; first += groupTokens {
-			tokens := min(groupTokens, a.tokens-first)
-			wide := 2
-			if a.tokens == 1 {
-				wide = 4
-			}
-			choice := kernels[tokens]
-			x, to := &a.x[first*a.stride], &out[first*stride+p*panelRows]
-			if p+wide > p1 {
-				choice[1](&weights[at], x, to, cols, a.stride, stride)
-				continue
-			}
-			advance = wide
-			if tokens > 1 || a.tokens == 1 {
-				choice[0](&weights[at], x, to, cols, a.stride, stride)
-				continue
-			}
-			for i := range wide { // the odd token behind groups of four
-				choice[1](&weights[at+i*cols*panelRows], x, &out[first*stride+(p+i)*panelRows], cols, a.stride, stride)
-			}
-		}
-		p += advance
-	}
+// The kernels for those without.
+var wideKernels = [...]quantizedKernels{
+	Q8_0: {1: vectorQ80Wide, groupQ80x2Wide, groupQ80x3Wide, groupQ80x4Wide},
+	Q4_0: {1: vectorQ40Wide, groupQ40x2Wide, groupQ40x3Wide, groupQ40x4Wide},
+	Q4_1: {1: vectorQ41Wide, groupQ41x2Wide, groupQ41x3Wide, groupQ41x4Wide},
+	Q5_0: {1: vectorQ50Wide, groupQ50x2Wide, groupQ50x3Wide, groupQ50x4Wide},
+	Q5_1: {1: vectorQ51Wide, groupQ51x2Wide, groupQ51x3Wide, groupQ51x4Wide},
+	Q4_K: {1: vectorQ4KWide, groupQ4Kx2Wide, groupQ4Kx3Wide, groupQ4Kx4Wide},
+	Q5_K: {1: vectorQ5KWide, groupQ5Kx2Wide, groupQ5Kx3Wide, groupQ5Kx4Wide},
+	Q6_K: {1: vectorQ6KWide, groupQ6Kx2Wide, groupQ6Kx3Wide, groupQ6Kx4Wide},
 }

@@ -2,85 +2,325 @@
 
 package kernel
 
-// vectorQ8Wide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+// vectorQ80Wide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
-func vectorQ8Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+func vectorQ80Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
 
-// groupQ8x2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+// groupQ80x2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
 //
 //go:noescape
-func groupQ8x2Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ80x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// groupQ8x3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+// groupQ80x3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
 //
 //go:noescape
-func groupQ8x3Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ80x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// groupQ8x4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+// groupQ80x4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
 //
 //go:noescape
-func groupQ8x4Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ80x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// vectorQ8Dot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+// vectorQ80Dot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
-func vectorQ8Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+func vectorQ80Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
 
-// groupQ8x2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+// groupQ80x2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
 //
 //go:noescape
-func groupQ8x2Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ80x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// groupQ8x3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+// groupQ80x3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
 //
 //go:noescape
-func groupQ8x3Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ80x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// groupQ8x4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+// groupQ80x4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
 //
 //go:noescape
-func groupQ8x4Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ80x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// vectorQ4Wide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+// vectorQ40Wide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
-func vectorQ4Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+func vectorQ40Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
 
-// groupQ4x2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+// groupQ40x2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
 //
 //go:noescape
-func groupQ4x2Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ40x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// groupQ4x3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+// groupQ40x3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
 //
 //go:noescape
-func groupQ4x3Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ40x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// groupQ4x4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+// groupQ40x4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
 //
 //go:noescape
-func groupQ4x4Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ40x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// vectorQ4Dot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+// vectorQ40Dot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
-func vectorQ4Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+func vectorQ40Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
 
-// groupQ4x2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+// groupQ40x2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
 //
 //go:noescape
-func groupQ4x2Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ40x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// groupQ4x3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+// groupQ40x3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
 //
 //go:noescape
-func groupQ4x3Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ40x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
-// groupQ4x4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+// groupQ40x4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
 //
 //go:noescape
-func groupQ4x4Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+func groupQ40x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ41Wide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ41Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ41x2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ41x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ41x3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ41x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ41x4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ41x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ41Dot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ41Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ41x2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ41x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ41x3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ41x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ41x4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ41x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ50Wide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ50Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ50x2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ50x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ50x3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ50x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ50x4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ50x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ50Dot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ50Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ50x2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ50x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ50x3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ50x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ50x4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ50x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ51Wide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ51Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ51x2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ51x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ51x3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ51x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ51x4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ51x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ51Dot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ51Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ51x2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ51x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ51x3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ51x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ51x4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ51x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ4KWide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ4KWide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ4Kx2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ4Kx2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ4Kx3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ4Kx3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ4Kx4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ4Kx4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ4KDot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ4KDot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ4Kx2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ4Kx2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ4Kx3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ4Kx3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ4Kx4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ4Kx4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ5KWide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ5KWide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ5Kx2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ5Kx2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ5Kx3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ5Kx3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ5Kx4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ5Kx4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ5KDot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ5KDot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ5Kx2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ5Kx2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ5Kx3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ5Kx3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ5Kx4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ5Kx4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ6KWide sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ6KWide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ6Kx2Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ6Kx2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ6Kx3Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ6Kx3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ6Kx4Wide sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ6Kx4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// vectorQ6KDot sets out[8p:8p+8] to panel p times one token, for consecutive panels.
+//
+//go:noescape
+func vectorQ6KDot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+
+// groupQ6Kx2Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 2.
+//
+//go:noescape
+func groupQ6Kx2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ6Kx3Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 3.
+//
+//go:noescape
+func groupQ6Kx3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+
+// groupQ6Kx4Dot sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ6Kx4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
 
 // plainF32p4x1 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 4 times token t of 1.
 //
@@ -162,6 +402,46 @@ func plainF16p2x4(w *uint16, x, out *float32, cols, ldx, ldo int)
 //go:noescape
 func plainF16p1x4(w *uint16, x, out *float32, cols, ldx, ldo int)
 
+// plainBF16p4x1 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 4 times token t of 1.
+//
+//go:noescape
+func plainBF16p4x1(w *uint16, x, out *float32, cols, ldx, ldo int)
+
+// plainBF16p1x1 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 1 times token t of 1.
+//
+//go:noescape
+func plainBF16p1x1(w *uint16, x, out *float32, cols, ldx, ldo int)
+
+// plainBF16p2x2 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 2 times token t of 2.
+//
+//go:noescape
+func plainBF16p2x2(w *uint16, x, out *float32, cols, ldx, ldo int)
+
+// plainBF16p1x2 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 1 times token t of 2.
+//
+//go:noescape
+func plainBF16p1x2(w *uint16, x, out *float32, cols, ldx, ldo int)
+
+// plainBF16p2x3 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 2 times token t of 3.
+//
+//go:noescape
+func plainBF16p2x3(w *uint16, x, out *float32, cols, ldx, ldo int)
+
+// plainBF16p1x3 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 1 times token t of 3.
+//
+//go:noescape
+func plainBF16p1x3(w *uint16, x, out *float32, cols, ldx, ldo int)
+
+// plainBF16p2x4 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 2 times token t of 4.
+//
+//go:noescape
+func plainBF16p2x4(w *uint16, x, out *float32, cols, ldx, ldo int)
+
+// plainBF16p1x4 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 1 times token t of 4.
+//
+//go:noescape
+func plainBF16p1x4(w *uint16, x, out *float32, cols, ldx, ldo int)
+
 // exp8 replaces x by e^x; n is a positive multiple of 8.
 //
 //go:noescape
@@ -222,15 +502,15 @@ func rotatePairs8(x, cos, sin *float32, n int)
 //go:noescape
 func finite8(x *float32, n int) bool
 
-// quantizeBlocks quantises blocks of 32; sums are 8 times the sum of a block's quants. blocks is positive.
+// quantizeBlocks quantises blocks of 32 and sums their quants as in blockSums. blocks is positive.
 //
 //go:noescape
-func quantizeBlocks(x *float32, q *int8, scales *float32, sums *int32, blocks int)
+func quantizeBlocks(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks int)
 
 // quantizeStrided is quantizeBlocks with every 4 bytes of results step bytes apart.
 //
 //go:noescape
-func quantizeStrided(x *float32, q *int8, scales *float32, sums *int32, blocks, step int)
+func quantizeStrided(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks, step int)
 
 // scores1x1 scores 1 heads against groups of 1 panels; panels is a positive multiple of 1.
 //

@@ -2,23 +2,23 @@
 
 #include "textflag.h"
 
-// func vectorQ8Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
-TEXT ·vectorQ8Wide(SB), NOSPLIT, $0-64
+// func vectorQ80Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ80Wide(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD panels+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R7
 panel:
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 block:
-	ADD $4, R3, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	ADD $4, R2, R8
+	FLDPQ 0(R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -32,11 +32,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bca // saddlp v10.4s, v30.8h
 	WORD $0x4e602beb // saddlp v11.4s, v31.8h
-	ADD $4, R3, R3
+	ADD $4, R2, R2
 	ADD $4, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 64(R0), (F24, F25)
+	FLDPQ 96(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -50,11 +50,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	ADD $4, R3, R3
+	ADD $4, R2, R2
 	ADD $4, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 128(R0), (F24, F25)
+	FLDPQ 160(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -68,11 +68,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	ADD $4, R3, R3
+	ADD $4, R2, R2
 	ADD $4, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 192(R0), (F24, F25)
+	FLDPQ 224(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -86,47 +86,51 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	ADD $4, R3, R3
+	ADD $4, R2, R2
 	WORD $0x4ea9bd08 // addp v8.4s, v8.4s, v9.4s
 	WORD $0x4eabbd49 // addp v9.4s, v10.4s, v11.4s
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $256, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ.P (F0, F1), 32(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
 	SUBS $1, R7, R7
 	BNE panel
 	RET
 
-// func groupQ8x2Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ8x2Wide(SB), NOSPLIT, $0-64
+// func groupQ80x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ80x2Wide(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
 	VEOR V3.B16, V3.B16, V3.B16
 block:
-	ADD $8, R3, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	ADD $8, R2, R8
+	FLDPQ 0(R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -140,7 +144,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bca // saddlp v10.4s, v30.8h
 	WORD $0x4e602beb // saddlp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -154,11 +158,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bce // saddlp v14.4s, v30.8h
 	WORD $0x4e602bef // saddlp v15.4s, v31.8h
-	ADD $8, R3, R3
+	ADD $8, R2, R2
 	ADD $8, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 64(R0), (F24, F25)
+	FLDPQ 96(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -172,7 +176,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -186,11 +190,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	ADD $8, R3, R3
+	ADD $8, R2, R2
 	ADD $8, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 128(R0), (F24, F25)
+	FLDPQ 160(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -204,7 +208,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -218,11 +222,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	ADD $8, R3, R3
+	ADD $8, R2, R2
 	ADD $8, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 192(R0), (F24, F25)
+	FLDPQ 224(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -236,7 +240,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -250,49 +254,52 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	ADD $8, R3, R3
+	ADD $8, R2, R2
 	WORD $0x4ea9bd08 // addp v8.4s, v8.4s, v9.4s
 	WORD $0x4eabbd49 // addp v9.4s, v10.4s, v11.4s
 	WORD $0x4eadbd8a // addp v10.4s, v12.4s, v13.4s
 	WORD $0x4eafbdcb // addp v11.4s, v14.4s, v15.4s
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $256, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
 	RET
 
-// func groupQ8x3Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ8x3Wide(SB), NOSPLIT, $0-64
+// func groupQ80x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ80x3Wide(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -300,10 +307,10 @@ TEXT ·groupQ8x3Wide(SB), NOSPLIT, $0-64
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 block:
-	ADD $12, R3, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	ADD $12, R2, R8
+	FLDPQ 0(R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -317,7 +324,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bca // saddlp v10.4s, v30.8h
 	WORD $0x4e602beb // saddlp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -331,7 +338,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bce // saddlp v14.4s, v30.8h
 	WORD $0x4e602bef // saddlp v15.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -345,11 +352,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bd2 // saddlp v18.4s, v30.8h
 	WORD $0x4e602bf3 // saddlp v19.4s, v31.8h
-	ADD $12, R3, R3
+	ADD $12, R2, R2
 	ADD $12, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 64(R0), (F24, F25)
+	FLDPQ 96(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -363,7 +370,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -377,7 +384,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -391,11 +398,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd2 // sadalp v18.4s, v30.8h
 	WORD $0x4e606bf3 // sadalp v19.4s, v31.8h
-	ADD $12, R3, R3
+	ADD $12, R2, R2
 	ADD $12, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 128(R0), (F24, F25)
+	FLDPQ 160(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -409,7 +416,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -423,7 +430,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -437,11 +444,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd2 // sadalp v18.4s, v30.8h
 	WORD $0x4e606bf3 // sadalp v19.4s, v31.8h
-	ADD $12, R3, R3
+	ADD $12, R2, R2
 	ADD $12, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 192(R0), (F24, F25)
+	FLDPQ 224(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -455,7 +462,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -469,7 +476,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -483,62 +490,65 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd2 // sadalp v18.4s, v30.8h
 	WORD $0x4e606bf3 // sadalp v19.4s, v31.8h
-	ADD $12, R3, R3
+	ADD $12, R2, R2
 	WORD $0x4ea9bd08 // addp v8.4s, v8.4s, v9.4s
 	WORD $0x4eabbd49 // addp v9.4s, v10.4s, v11.4s
 	WORD $0x4eadbd8a // addp v10.4s, v12.4s, v13.4s
 	WORD $0x4eafbdcb // addp v11.4s, v14.4s, v15.4s
 	WORD $0x4eb1be0c // addp v12.4s, v16.4s, v17.4s
 	WORD $0x4eb3be4d // addp v13.4s, v18.4s, v19.4s
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $256, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
 	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F4, F5), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
 	RET
 
-// func groupQ8x4Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ8x4Wide(SB), NOSPLIT, $0-64
+// func groupQ80x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ80x4Wide(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -548,10 +558,10 @@ TEXT ·groupQ8x4Wide(SB), NOSPLIT, $0-64
 	VEOR V6.B16, V6.B16, V6.B16
 	VEOR V7.B16, V7.B16, V7.B16
 block:
-	ADD $16, R3, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	ADD $16, R2, R8
+	FLDPQ 0(R0), (F24, F25)
+	FLDPQ 32(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -565,7 +575,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bca // saddlp v10.4s, v30.8h
 	WORD $0x4e602beb // saddlp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -579,7 +589,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bce // saddlp v14.4s, v30.8h
 	WORD $0x4e602bef // saddlp v15.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -593,7 +603,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bd2 // saddlp v18.4s, v30.8h
 	WORD $0x4e602bf3 // saddlp v19.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -607,11 +617,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e602bd6 // saddlp v22.4s, v30.8h
 	WORD $0x4e602bf7 // saddlp v23.4s, v31.8h
-	ADD $16, R3, R3
+	ADD $16, R2, R2
 	ADD $16, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 64(R0), (F24, F25)
+	FLDPQ 96(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -625,7 +635,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -639,7 +649,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -653,7 +663,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd2 // sadalp v18.4s, v30.8h
 	WORD $0x4e606bf3 // sadalp v19.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -667,11 +677,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd6 // sadalp v22.4s, v30.8h
 	WORD $0x4e606bf7 // sadalp v23.4s, v31.8h
-	ADD $16, R3, R3
+	ADD $16, R2, R2
 	ADD $16, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 128(R0), (F24, F25)
+	FLDPQ 160(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -685,7 +695,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -699,7 +709,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -713,7 +723,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd2 // sadalp v18.4s, v30.8h
 	WORD $0x4e606bf3 // sadalp v19.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -727,11 +737,11 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd6 // sadalp v22.4s, v30.8h
 	WORD $0x4e606bf7 // sadalp v23.4s, v31.8h
-	ADD $16, R3, R3
+	ADD $16, R2, R2
 	ADD $16, R8, R8
-	FLDPQ.P 32(R0), (F24, F25)
-	FLDPQ.P 32(R0), (F26, F27)
-	VLD1R.P 4(R3), [V28.S4]
+	FLDPQ 192(R0), (F24, F25)
+	FLDPQ 224(R0), (F26, F27)
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -745,7 +755,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bca // sadalp v10.4s, v30.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -759,7 +769,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bce // sadalp v14.4s, v30.8h
 	WORD $0x4e606bef // sadalp v15.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -773,7 +783,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd2 // sadalp v18.4s, v30.8h
 	WORD $0x4e606bf3 // sadalp v19.4s, v31.8h
-	VLD1R.P 4(R3), [V28.S4]
+	VLD1R.P 4(R2), [V28.S4]
 	VLD1R.P 4(R8), [V29.S4]
 	WORD $0x0e3cc31e // smull v30.8h, v24.8b, v28.8b
 	WORD $0x4e3cc31f // smull2 v31.8h, v24.16b, v28.16b
@@ -787,7 +797,7 @@ block:
 	WORD $0x4e3d837f // smlal2 v31.8h, v27.16b, v29.16b
 	WORD $0x4e606bd6 // sadalp v22.4s, v30.8h
 	WORD $0x4e606bf7 // sadalp v23.4s, v31.8h
-	ADD $16, R3, R3
+	ADD $16, R2, R2
 	WORD $0x4ea9bd08 // addp v8.4s, v8.4s, v9.4s
 	WORD $0x4eabbd49 // addp v9.4s, v10.4s, v11.4s
 	WORD $0x4eadbd8a // addp v10.4s, v12.4s, v13.4s
@@ -796,218 +806,228 @@ block:
 	WORD $0x4eb3be4d // addp v13.4s, v18.4s, v19.4s
 	WORD $0x4eb5be8e // addp v14.4s, v20.4s, v21.4s
 	WORD $0x4eb7becf // addp v15.4s, v22.4s, v23.4s
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $256, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
 	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
 	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
 	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F4, F5), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F6, F7), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F6, F7), 0(R6)
 	RET
 
-// func vectorQ8Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
-TEXT ·vectorQ8Dot(SB), NOSPLIT, $0-64
+// func vectorQ80Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ80Dot(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD panels+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R7
 panel:
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 block:
-	FLDPQ.P 32(R3), (F24, F25)
+	FLDPQ.P 32(R2), (F24, F25)
 	VEOR V8.B16, V8.B16, V8.B16
 	VEOR V9.B16, V9.B16, V9.B16
 	VEOR V10.B16, V10.B16, V10.B16
 	VEOR V11.B16, V11.B16, V11.B16
-	FLDPQ.P 32(R0), (F16, F17)
+	FLDPQ 0(R0), (F16, F17)
 	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
 	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
-	FLDPQ.P 32(R0), (F18, F19)
+	FLDPQ 32(R0), (F18, F19)
 	WORD $0x4fb8e24a // sdot v10.4s, v18.16b, v24.4b[1]
 	WORD $0x4fb8e26b // sdot v11.4s, v19.16b, v24.4b[1]
-	FLDPQ.P 32(R0), (F20, F21)
+	FLDPQ 64(R0), (F20, F21)
 	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
 	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
-	FLDPQ.P 32(R0), (F22, F23)
+	FLDPQ 96(R0), (F22, F23)
 	WORD $0x4fb8eaca // sdot v10.4s, v22.16b, v24.4b[3]
 	WORD $0x4fb8eaeb // sdot v11.4s, v23.16b, v24.4b[3]
-	FLDPQ.P 32(R0), (F16, F17)
+	FLDPQ 128(R0), (F16, F17)
 	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
 	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
-	FLDPQ.P 32(R0), (F18, F19)
+	FLDPQ 160(R0), (F18, F19)
 	WORD $0x4fb9e24a // sdot v10.4s, v18.16b, v25.4b[1]
 	WORD $0x4fb9e26b // sdot v11.4s, v19.16b, v25.4b[1]
-	FLDPQ.P 32(R0), (F20, F21)
+	FLDPQ 192(R0), (F20, F21)
 	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
 	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
-	FLDPQ.P 32(R0), (F22, F23)
+	FLDPQ 224(R0), (F22, F23)
 	WORD $0x4fb9eaca // sdot v10.4s, v22.16b, v25.4b[3]
 	WORD $0x4fb9eaeb // sdot v11.4s, v23.16b, v25.4b[3]
 	VADD V10.S4, V8.S4, V8.S4
 	VADD V11.S4, V9.S4, V9.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $256, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ.P (F0, F1), 32(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
 	SUBS $1, R7, R7
 	BNE panel
 	RET
 
-// func groupQ8x2Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ8x2Dot(SB), NOSPLIT, $0-64
+// func groupQ80x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ80x2Dot(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
 	VEOR V3.B16, V3.B16, V3.B16
 block:
-	FLDPQ.P 32(R3), (F24, F25)
-	FLDPQ.P 32(R3), (F26, F27)
+	FLDPQ.P 32(R2), (F24, F25)
+	FLDPQ.P 32(R2), (F26, F27)
 	VEOR V8.B16, V8.B16, V8.B16
 	VEOR V9.B16, V9.B16, V9.B16
 	VEOR V10.B16, V10.B16, V10.B16
 	VEOR V11.B16, V11.B16, V11.B16
-	FLDPQ.P 32(R0), (F16, F17)
+	FLDPQ 0(R0), (F16, F17)
 	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
 	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
 	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
 	WORD $0x4fb8e22b // sdot v11.4s, v17.16b, v24.4b[1]
-	FLDPQ.P 32(R0), (F18, F19)
+	FLDPQ 32(R0), (F18, F19)
 	WORD $0x4f98ea48 // sdot v8.4s, v18.16b, v24.4b[2]
 	WORD $0x4fb8ea4a // sdot v10.4s, v18.16b, v24.4b[3]
 	WORD $0x4f98ea69 // sdot v9.4s, v19.16b, v24.4b[2]
 	WORD $0x4fb8ea6b // sdot v11.4s, v19.16b, v24.4b[3]
-	FLDPQ.P 32(R0), (F20, F21)
+	FLDPQ 64(R0), (F20, F21)
 	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
 	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
 	WORD $0x4f99e2a9 // sdot v9.4s, v21.16b, v25.4b[0]
 	WORD $0x4fb9e2ab // sdot v11.4s, v21.16b, v25.4b[1]
-	FLDPQ.P 32(R0), (F22, F23)
+	FLDPQ 96(R0), (F22, F23)
 	WORD $0x4f99eac8 // sdot v8.4s, v22.16b, v25.4b[2]
 	WORD $0x4fb9eaca // sdot v10.4s, v22.16b, v25.4b[3]
 	WORD $0x4f99eae9 // sdot v9.4s, v23.16b, v25.4b[2]
 	WORD $0x4fb9eaeb // sdot v11.4s, v23.16b, v25.4b[3]
-	FLDPQ.P 32(R0), (F16, F17)
+	FLDPQ 128(R0), (F16, F17)
 	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
 	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
 	WORD $0x4f9ae229 // sdot v9.4s, v17.16b, v26.4b[0]
 	WORD $0x4fbae22b // sdot v11.4s, v17.16b, v26.4b[1]
-	FLDPQ.P 32(R0), (F18, F19)
+	FLDPQ 160(R0), (F18, F19)
 	WORD $0x4f9aea48 // sdot v8.4s, v18.16b, v26.4b[2]
 	WORD $0x4fbaea4a // sdot v10.4s, v18.16b, v26.4b[3]
 	WORD $0x4f9aea69 // sdot v9.4s, v19.16b, v26.4b[2]
 	WORD $0x4fbaea6b // sdot v11.4s, v19.16b, v26.4b[3]
-	FLDPQ.P 32(R0), (F20, F21)
+	FLDPQ 192(R0), (F20, F21)
 	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
 	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
 	WORD $0x4f9be2a9 // sdot v9.4s, v21.16b, v27.4b[0]
 	WORD $0x4fbbe2ab // sdot v11.4s, v21.16b, v27.4b[1]
-	FLDPQ.P 32(R0), (F22, F23)
+	FLDPQ 224(R0), (F22, F23)
 	WORD $0x4f9beac8 // sdot v8.4s, v22.16b, v27.4b[2]
 	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
 	WORD $0x4f9beae9 // sdot v9.4s, v23.16b, v27.4b[2]
 	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $256, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
 	RET
 
-// func groupQ8x3Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ8x3Dot(SB), NOSPLIT, $0-64
+// func groupQ80x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ80x3Dot(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -1015,120 +1035,123 @@ TEXT ·groupQ8x3Dot(SB), NOSPLIT, $0-64
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 block:
-	FLDPQ.P 32(R3), (F24, F25)
-	FLDPQ.P 32(R3), (F26, F27)
-	FLDPQ.P 32(R3), (F28, F29)
+	FLDPQ.P 32(R2), (F24, F25)
+	FLDPQ.P 32(R2), (F26, F27)
+	FLDPQ.P 32(R2), (F28, F29)
 	VEOR V8.B16, V8.B16, V8.B16
 	VEOR V9.B16, V9.B16, V9.B16
 	VEOR V10.B16, V10.B16, V10.B16
 	VEOR V11.B16, V11.B16, V11.B16
 	VEOR V12.B16, V12.B16, V12.B16
 	VEOR V13.B16, V13.B16, V13.B16
-	FLDPQ.P 32(R0), (F16, F17)
+	FLDPQ 0(R0), (F16, F17)
 	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
 	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
 	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
 	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
 	WORD $0x4fb8e22b // sdot v11.4s, v17.16b, v24.4b[1]
 	WORD $0x4f98ea2d // sdot v13.4s, v17.16b, v24.4b[2]
-	FLDPQ.P 32(R0), (F18, F19)
+	FLDPQ 32(R0), (F18, F19)
 	WORD $0x4fb8ea48 // sdot v8.4s, v18.16b, v24.4b[3]
 	WORD $0x4f99e24a // sdot v10.4s, v18.16b, v25.4b[0]
 	WORD $0x4fb9e24c // sdot v12.4s, v18.16b, v25.4b[1]
 	WORD $0x4fb8ea69 // sdot v9.4s, v19.16b, v24.4b[3]
 	WORD $0x4f99e26b // sdot v11.4s, v19.16b, v25.4b[0]
 	WORD $0x4fb9e26d // sdot v13.4s, v19.16b, v25.4b[1]
-	FLDPQ.P 32(R0), (F20, F21)
+	FLDPQ 64(R0), (F20, F21)
 	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
 	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
 	WORD $0x4f9ae28c // sdot v12.4s, v20.16b, v26.4b[0]
 	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
 	WORD $0x4fb9eaab // sdot v11.4s, v21.16b, v25.4b[3]
 	WORD $0x4f9ae2ad // sdot v13.4s, v21.16b, v26.4b[0]
-	FLDPQ.P 32(R0), (F22, F23)
+	FLDPQ 96(R0), (F22, F23)
 	WORD $0x4fbae2c8 // sdot v8.4s, v22.16b, v26.4b[1]
 	WORD $0x4f9aeaca // sdot v10.4s, v22.16b, v26.4b[2]
 	WORD $0x4fbaeacc // sdot v12.4s, v22.16b, v26.4b[3]
 	WORD $0x4fbae2e9 // sdot v9.4s, v23.16b, v26.4b[1]
 	WORD $0x4f9aeaeb // sdot v11.4s, v23.16b, v26.4b[2]
 	WORD $0x4fbaeaed // sdot v13.4s, v23.16b, v26.4b[3]
-	FLDPQ.P 32(R0), (F16, F17)
+	FLDPQ 128(R0), (F16, F17)
 	WORD $0x4f9be208 // sdot v8.4s, v16.16b, v27.4b[0]
 	WORD $0x4fbbe20a // sdot v10.4s, v16.16b, v27.4b[1]
 	WORD $0x4f9bea0c // sdot v12.4s, v16.16b, v27.4b[2]
 	WORD $0x4f9be229 // sdot v9.4s, v17.16b, v27.4b[0]
 	WORD $0x4fbbe22b // sdot v11.4s, v17.16b, v27.4b[1]
 	WORD $0x4f9bea2d // sdot v13.4s, v17.16b, v27.4b[2]
-	FLDPQ.P 32(R0), (F18, F19)
+	FLDPQ 160(R0), (F18, F19)
 	WORD $0x4fbbea48 // sdot v8.4s, v18.16b, v27.4b[3]
 	WORD $0x4f9ce24a // sdot v10.4s, v18.16b, v28.4b[0]
 	WORD $0x4fbce24c // sdot v12.4s, v18.16b, v28.4b[1]
 	WORD $0x4fbbea69 // sdot v9.4s, v19.16b, v27.4b[3]
 	WORD $0x4f9ce26b // sdot v11.4s, v19.16b, v28.4b[0]
 	WORD $0x4fbce26d // sdot v13.4s, v19.16b, v28.4b[1]
-	FLDPQ.P 32(R0), (F20, F21)
+	FLDPQ 192(R0), (F20, F21)
 	WORD $0x4f9cea88 // sdot v8.4s, v20.16b, v28.4b[2]
 	WORD $0x4fbcea8a // sdot v10.4s, v20.16b, v28.4b[3]
 	WORD $0x4f9de28c // sdot v12.4s, v20.16b, v29.4b[0]
 	WORD $0x4f9ceaa9 // sdot v9.4s, v21.16b, v28.4b[2]
 	WORD $0x4fbceaab // sdot v11.4s, v21.16b, v28.4b[3]
 	WORD $0x4f9de2ad // sdot v13.4s, v21.16b, v29.4b[0]
-	FLDPQ.P 32(R0), (F22, F23)
+	FLDPQ 224(R0), (F22, F23)
 	WORD $0x4fbde2c8 // sdot v8.4s, v22.16b, v29.4b[1]
 	WORD $0x4f9deaca // sdot v10.4s, v22.16b, v29.4b[2]
 	WORD $0x4fbdeacc // sdot v12.4s, v22.16b, v29.4b[3]
 	WORD $0x4fbde2e9 // sdot v9.4s, v23.16b, v29.4b[1]
 	WORD $0x4f9deaeb // sdot v11.4s, v23.16b, v29.4b[2]
 	WORD $0x4fbdeaed // sdot v13.4s, v23.16b, v29.4b[3]
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $256, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
 	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F4, F5), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
 	RET
 
-// func groupQ8x4Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ8x4Dot(SB), NOSPLIT, $0-64
+// func groupQ80x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ80x4Dot(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -1138,10 +1161,10 @@ TEXT ·groupQ8x4Dot(SB), NOSPLIT, $0-64
 	VEOR V6.B16, V6.B16, V6.B16
 	VEOR V7.B16, V7.B16, V7.B16
 block:
-	FLDPQ.P 32(R3), (F24, F25)
-	FLDPQ.P 32(R3), (F26, F27)
-	FLDPQ.P 32(R3), (F28, F29)
-	FLDPQ.P 32(R3), (F30, F31)
+	FLDPQ.P 32(R2), (F24, F25)
+	FLDPQ.P 32(R2), (F26, F27)
+	FLDPQ.P 32(R2), (F28, F29)
+	FLDPQ.P 32(R2), (F30, F31)
 	VEOR V8.B16, V8.B16, V8.B16
 	VEOR V9.B16, V9.B16, V9.B16
 	VEOR V10.B16, V10.B16, V10.B16
@@ -1150,7 +1173,7 @@ block:
 	VEOR V13.B16, V13.B16, V13.B16
 	VEOR V14.B16, V14.B16, V14.B16
 	VEOR V15.B16, V15.B16, V15.B16
-	FLDPQ.P 32(R0), (F16, F17)
+	FLDPQ 0(R0), (F16, F17)
 	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
 	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
 	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
@@ -1159,7 +1182,7 @@ block:
 	WORD $0x4fb8e22b // sdot v11.4s, v17.16b, v24.4b[1]
 	WORD $0x4f98ea2d // sdot v13.4s, v17.16b, v24.4b[2]
 	WORD $0x4fb8ea2f // sdot v15.4s, v17.16b, v24.4b[3]
-	FLDPQ.P 32(R0), (F18, F19)
+	FLDPQ 32(R0), (F18, F19)
 	WORD $0x4f99e248 // sdot v8.4s, v18.16b, v25.4b[0]
 	WORD $0x4fb9e24a // sdot v10.4s, v18.16b, v25.4b[1]
 	WORD $0x4f99ea4c // sdot v12.4s, v18.16b, v25.4b[2]
@@ -1168,7 +1191,7 @@ block:
 	WORD $0x4fb9e26b // sdot v11.4s, v19.16b, v25.4b[1]
 	WORD $0x4f99ea6d // sdot v13.4s, v19.16b, v25.4b[2]
 	WORD $0x4fb9ea6f // sdot v15.4s, v19.16b, v25.4b[3]
-	FLDPQ.P 32(R0), (F20, F21)
+	FLDPQ 64(R0), (F20, F21)
 	WORD $0x4f9ae288 // sdot v8.4s, v20.16b, v26.4b[0]
 	WORD $0x4fbae28a // sdot v10.4s, v20.16b, v26.4b[1]
 	WORD $0x4f9aea8c // sdot v12.4s, v20.16b, v26.4b[2]
@@ -1177,7 +1200,7 @@ block:
 	WORD $0x4fbae2ab // sdot v11.4s, v21.16b, v26.4b[1]
 	WORD $0x4f9aeaad // sdot v13.4s, v21.16b, v26.4b[2]
 	WORD $0x4fbaeaaf // sdot v15.4s, v21.16b, v26.4b[3]
-	FLDPQ.P 32(R0), (F22, F23)
+	FLDPQ 96(R0), (F22, F23)
 	WORD $0x4f9be2c8 // sdot v8.4s, v22.16b, v27.4b[0]
 	WORD $0x4fbbe2ca // sdot v10.4s, v22.16b, v27.4b[1]
 	WORD $0x4f9beacc // sdot v12.4s, v22.16b, v27.4b[2]
@@ -1186,7 +1209,7 @@ block:
 	WORD $0x4fbbe2eb // sdot v11.4s, v23.16b, v27.4b[1]
 	WORD $0x4f9beaed // sdot v13.4s, v23.16b, v27.4b[2]
 	WORD $0x4fbbeaef // sdot v15.4s, v23.16b, v27.4b[3]
-	FLDPQ.P 32(R0), (F16, F17)
+	FLDPQ 128(R0), (F16, F17)
 	WORD $0x4f9ce208 // sdot v8.4s, v16.16b, v28.4b[0]
 	WORD $0x4fbce20a // sdot v10.4s, v16.16b, v28.4b[1]
 	WORD $0x4f9cea0c // sdot v12.4s, v16.16b, v28.4b[2]
@@ -1195,7 +1218,7 @@ block:
 	WORD $0x4fbce22b // sdot v11.4s, v17.16b, v28.4b[1]
 	WORD $0x4f9cea2d // sdot v13.4s, v17.16b, v28.4b[2]
 	WORD $0x4fbcea2f // sdot v15.4s, v17.16b, v28.4b[3]
-	FLDPQ.P 32(R0), (F18, F19)
+	FLDPQ 160(R0), (F18, F19)
 	WORD $0x4f9de248 // sdot v8.4s, v18.16b, v29.4b[0]
 	WORD $0x4fbde24a // sdot v10.4s, v18.16b, v29.4b[1]
 	WORD $0x4f9dea4c // sdot v12.4s, v18.16b, v29.4b[2]
@@ -1204,7 +1227,7 @@ block:
 	WORD $0x4fbde26b // sdot v11.4s, v19.16b, v29.4b[1]
 	WORD $0x4f9dea6d // sdot v13.4s, v19.16b, v29.4b[2]
 	WORD $0x4fbdea6f // sdot v15.4s, v19.16b, v29.4b[3]
-	FLDPQ.P 32(R0), (F20, F21)
+	FLDPQ 192(R0), (F20, F21)
 	WORD $0x4f9ee288 // sdot v8.4s, v20.16b, v30.4b[0]
 	WORD $0x4fbee28a // sdot v10.4s, v20.16b, v30.4b[1]
 	WORD $0x4f9eea8c // sdot v12.4s, v20.16b, v30.4b[2]
@@ -1213,7 +1236,7 @@ block:
 	WORD $0x4fbee2ab // sdot v11.4s, v21.16b, v30.4b[1]
 	WORD $0x4f9eeaad // sdot v13.4s, v21.16b, v30.4b[2]
 	WORD $0x4fbeeaaf // sdot v15.4s, v21.16b, v30.4b[3]
-	FLDPQ.P 32(R0), (F22, F23)
+	FLDPQ 224(R0), (F22, F23)
 	WORD $0x4f9fe2c8 // sdot v8.4s, v22.16b, v31.4b[0]
 	WORD $0x4fbfe2ca // sdot v10.4s, v22.16b, v31.4b[1]
 	WORD $0x4f9feacc // sdot v12.4s, v22.16b, v31.4b[2]
@@ -1222,343 +1245,459 @@ block:
 	WORD $0x4fbfe2eb // sdot v11.4s, v23.16b, v31.4b[1]
 	WORD $0x4f9feaed // sdot v13.4s, v23.16b, v31.4b[2]
 	WORD $0x4fbfeaef // sdot v15.4s, v23.16b, v31.4b[3]
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $256, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
 	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
 	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
 	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F4, F5), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F6, F7), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F6, F7), 0(R6)
 	RET
 
-// func vectorQ4Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
-TEXT ·vectorQ4Wide(SB), NOSPLIT, $0-64
+// func vectorQ40Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ40Wide(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD panels+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R7
 panel:
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD sums+32(FP), R5
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 block:
-	ADD $16, R3, R8
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc308 // smull v8.8h, v24.8b, v28.8b
-	WORD $0x4e3cc309 // smull2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3cc32a // smull v10.8h, v25.8b, v28.8b
-	WORD $0x4e3cc32b // smull2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	MOVD R8, R3
-	WORD $0x4e602908 // saddlp v8.4s, v8.8h
-	WORD $0x4e602929 // saddlp v9.4s, v9.8h
-	WORD $0x4e60294a // saddlp v10.4s, v10.8h
-	WORD $0x4e60296b // saddlp v11.4s, v11.8h
-	WORD $0x4ea9bd08 // addp v8.4s, v8.4s, v9.4s
-	WORD $0x4eabbd49 // addp v9.4s, v10.4s, v11.4s
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V8.S4, V8.S4
-	VSUB V24.S4, V9.S4, V9.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	SUB $32, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ.P (F0, F1), 32(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
 	SUBS $1, R7, R7
 	BNE panel
 	RET
 
-// func groupQ4x2Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ4x2Wide(SB), NOSPLIT, $0-64
+// func groupQ40x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ40x2Wide(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD sums+32(FP), R5
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
 	VEOR V3.B16, V3.B16, V3.B16
 block:
-	ADD $32, R3, R8
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc308 // smull v8.8h, v24.8b, v28.8b
-	WORD $0x4e3cc309 // smull2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3cc32a // smull v10.8h, v25.8b, v28.8b
-	WORD $0x4e3cc32b // smull2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc30c // smull v12.8h, v24.8b, v28.8b
-	WORD $0x4e3cc30d // smull2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3cc32e // smull v14.8h, v25.8b, v28.8b
-	WORD $0x4e3cc32f // smull2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	MOVD R8, R3
-	WORD $0x4e602908 // saddlp v8.4s, v8.8h
-	WORD $0x4e602929 // saddlp v9.4s, v9.8h
-	WORD $0x4e60294a // saddlp v10.4s, v10.8h
-	WORD $0x4e60296b // saddlp v11.4s, v11.8h
-	WORD $0x4e60298c // saddlp v12.4s, v12.8h
-	WORD $0x4e6029ad // saddlp v13.4s, v13.8h
-	WORD $0x4e6029ce // saddlp v14.4s, v14.8h
-	WORD $0x4e6029ef // saddlp v15.4s, v15.8h
-	WORD $0x4ea9bd08 // addp v8.4s, v8.4s, v9.4s
-	WORD $0x4eabbd49 // addp v9.4s, v10.4s, v11.4s
-	WORD $0x4eadbd8a // addp v10.4s, v12.4s, v13.4s
-	WORD $0x4eafbdcb // addp v11.4s, v14.4s, v15.4s
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V8.S4, V8.S4
-	VSUB V24.S4, V9.S4, V9.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V10.S4, V10.S4
-	VSUB V24.S4, V11.S4, V11.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	SUB $64, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
 	RET
 
-// func groupQ4x3Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ4x3Wide(SB), NOSPLIT, $0-64
+// func groupQ40x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ40x3Wide(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD sums+32(FP), R5
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -1566,229 +1705,293 @@ TEXT ·groupQ4x3Wide(SB), NOSPLIT, $0-64
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 block:
-	ADD $48, R3, R8
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc308 // smull v8.8h, v24.8b, v28.8b
-	WORD $0x4e3cc309 // smull2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3cc32a // smull v10.8h, v25.8b, v28.8b
-	WORD $0x4e3cc32b // smull2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc30c // smull v12.8h, v24.8b, v28.8b
-	WORD $0x4e3cc30d // smull2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3cc32e // smull v14.8h, v25.8b, v28.8b
-	WORD $0x4e3cc32f // smull2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc310 // smull v16.8h, v24.8b, v28.8b
-	WORD $0x4e3cc311 // smull2 v17.8h, v24.16b, v28.16b
-	WORD $0x0e3d8350 // smlal v16.8h, v26.8b, v29.8b
-	WORD $0x4e3d8351 // smlal2 v17.8h, v26.16b, v29.16b
-	WORD $0x0e3cc332 // smull v18.8h, v25.8b, v28.8b
-	WORD $0x4e3cc333 // smull2 v19.8h, v25.16b, v28.16b
-	WORD $0x0e3d8372 // smlal v18.8h, v27.8b, v29.8b
-	WORD $0x4e3d8373 // smlal2 v19.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8310 // smlal v16.8h, v24.8b, v28.8b
-	WORD $0x4e3c8311 // smlal2 v17.8h, v24.16b, v28.16b
-	WORD $0x0e3d8350 // smlal v16.8h, v26.8b, v29.8b
-	WORD $0x4e3d8351 // smlal2 v17.8h, v26.16b, v29.16b
-	WORD $0x0e3c8332 // smlal v18.8h, v25.8b, v28.8b
-	WORD $0x4e3c8333 // smlal2 v19.8h, v25.16b, v28.16b
-	WORD $0x0e3d8372 // smlal v18.8h, v27.8b, v29.8b
-	WORD $0x4e3d8373 // smlal2 v19.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8310 // smlal v16.8h, v24.8b, v28.8b
-	WORD $0x4e3c8311 // smlal2 v17.8h, v24.16b, v28.16b
-	WORD $0x0e3d8350 // smlal v16.8h, v26.8b, v29.8b
-	WORD $0x4e3d8351 // smlal2 v17.8h, v26.16b, v29.16b
-	WORD $0x0e3c8332 // smlal v18.8h, v25.8b, v28.8b
-	WORD $0x4e3c8333 // smlal2 v19.8h, v25.16b, v28.16b
-	WORD $0x0e3d8372 // smlal v18.8h, v27.8b, v29.8b
-	WORD $0x4e3d8373 // smlal2 v19.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8310 // smlal v16.8h, v24.8b, v28.8b
-	WORD $0x4e3c8311 // smlal2 v17.8h, v24.16b, v28.16b
-	WORD $0x0e3d8350 // smlal v16.8h, v26.8b, v29.8b
-	WORD $0x4e3d8351 // smlal2 v17.8h, v26.16b, v29.16b
-	WORD $0x0e3c8332 // smlal v18.8h, v25.8b, v28.8b
-	WORD $0x4e3c8333 // smlal2 v19.8h, v25.16b, v28.16b
-	WORD $0x0e3d8372 // smlal v18.8h, v27.8b, v29.8b
-	WORD $0x4e3d8373 // smlal2 v19.8h, v27.16b, v29.16b
-	MOVD R8, R3
-	WORD $0x4e602908 // saddlp v8.4s, v8.8h
-	WORD $0x4e602929 // saddlp v9.4s, v9.8h
-	WORD $0x4e60294a // saddlp v10.4s, v10.8h
-	WORD $0x4e60296b // saddlp v11.4s, v11.8h
-	WORD $0x4e60298c // saddlp v12.4s, v12.8h
-	WORD $0x4e6029ad // saddlp v13.4s, v13.8h
-	WORD $0x4e6029ce // saddlp v14.4s, v14.8h
-	WORD $0x4e6029ef // saddlp v15.4s, v15.8h
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
 	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
 	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
 	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
 	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
-	WORD $0x4ea9bd08 // addp v8.4s, v8.4s, v9.4s
-	WORD $0x4eabbd49 // addp v9.4s, v10.4s, v11.4s
-	WORD $0x4eadbd8a // addp v10.4s, v12.4s, v13.4s
-	WORD $0x4eafbdcb // addp v11.4s, v14.4s, v15.4s
-	WORD $0x4eb1be0c // addp v12.4s, v16.4s, v17.4s
-	WORD $0x4eb3be4d // addp v13.4s, v18.4s, v19.4s
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V8.S4, V8.S4
-	VSUB V24.S4, V9.S4, V9.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V10.S4, V10.S4
-	VSUB V24.S4, V11.S4, V11.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V12.S4, V12.S4
-	VSUB V24.S4, V13.S4, V13.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	SUB $96, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
 	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F4, F5), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
 	RET
 
-// func groupQ4x4Wide(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ4x4Wide(SB), NOSPLIT, $0-64
+// func groupQ40x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ40x4Wide(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD sums+32(FP), R5
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -1798,478 +2001,644 @@ TEXT ·groupQ4x4Wide(SB), NOSPLIT, $0-64
 	VEOR V6.B16, V6.B16, V6.B16
 	VEOR V7.B16, V7.B16, V7.B16
 block:
-	ADD $64, R3, R8
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc308 // smull v8.8h, v24.8b, v28.8b
-	WORD $0x4e3cc309 // smull2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3cc32a // smull v10.8h, v25.8b, v28.8b
-	WORD $0x4e3cc32b // smull2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc30c // smull v12.8h, v24.8b, v28.8b
-	WORD $0x4e3cc30d // smull2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3cc32e // smull v14.8h, v25.8b, v28.8b
-	WORD $0x4e3cc32f // smull2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc310 // smull v16.8h, v24.8b, v28.8b
-	WORD $0x4e3cc311 // smull2 v17.8h, v24.16b, v28.16b
-	WORD $0x0e3d8350 // smlal v16.8h, v26.8b, v29.8b
-	WORD $0x4e3d8351 // smlal2 v17.8h, v26.16b, v29.16b
-	WORD $0x0e3cc332 // smull v18.8h, v25.8b, v28.8b
-	WORD $0x4e3cc333 // smull2 v19.8h, v25.16b, v28.16b
-	WORD $0x0e3d8372 // smlal v18.8h, v27.8b, v29.8b
-	WORD $0x4e3d8373 // smlal2 v19.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3cc314 // smull v20.8h, v24.8b, v28.8b
-	WORD $0x4e3cc315 // smull2 v21.8h, v24.16b, v28.16b
-	WORD $0x0e3d8354 // smlal v20.8h, v26.8b, v29.8b
-	WORD $0x4e3d8355 // smlal2 v21.8h, v26.16b, v29.16b
-	WORD $0x0e3cc336 // smull v22.8h, v25.8b, v28.8b
-	WORD $0x4e3cc337 // smull2 v23.8h, v25.16b, v28.16b
-	WORD $0x0e3d8376 // smlal v22.8h, v27.8b, v29.8b
-	WORD $0x4e3d8377 // smlal2 v23.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8310 // smlal v16.8h, v24.8b, v28.8b
-	WORD $0x4e3c8311 // smlal2 v17.8h, v24.16b, v28.16b
-	WORD $0x0e3d8350 // smlal v16.8h, v26.8b, v29.8b
-	WORD $0x4e3d8351 // smlal2 v17.8h, v26.16b, v29.16b
-	WORD $0x0e3c8332 // smlal v18.8h, v25.8b, v28.8b
-	WORD $0x4e3c8333 // smlal2 v19.8h, v25.16b, v28.16b
-	WORD $0x0e3d8372 // smlal v18.8h, v27.8b, v29.8b
-	WORD $0x4e3d8373 // smlal2 v19.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8314 // smlal v20.8h, v24.8b, v28.8b
-	WORD $0x4e3c8315 // smlal2 v21.8h, v24.16b, v28.16b
-	WORD $0x0e3d8354 // smlal v20.8h, v26.8b, v29.8b
-	WORD $0x4e3d8355 // smlal2 v21.8h, v26.16b, v29.16b
-	WORD $0x0e3c8336 // smlal v22.8h, v25.8b, v28.8b
-	WORD $0x4e3c8337 // smlal2 v23.8h, v25.16b, v28.16b
-	WORD $0x0e3d8376 // smlal v22.8h, v27.8b, v29.8b
-	WORD $0x4e3d8377 // smlal2 v23.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8310 // smlal v16.8h, v24.8b, v28.8b
-	WORD $0x4e3c8311 // smlal2 v17.8h, v24.16b, v28.16b
-	WORD $0x0e3d8350 // smlal v16.8h, v26.8b, v29.8b
-	WORD $0x4e3d8351 // smlal2 v17.8h, v26.16b, v29.16b
-	WORD $0x0e3c8332 // smlal v18.8h, v25.8b, v28.8b
-	WORD $0x4e3c8333 // smlal2 v19.8h, v25.16b, v28.16b
-	WORD $0x0e3d8372 // smlal v18.8h, v27.8b, v29.8b
-	WORD $0x4e3d8373 // smlal2 v19.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8314 // smlal v20.8h, v24.8b, v28.8b
-	WORD $0x4e3c8315 // smlal2 v21.8h, v24.16b, v28.16b
-	WORD $0x0e3d8354 // smlal v20.8h, v26.8b, v29.8b
-	WORD $0x4e3d8355 // smlal2 v21.8h, v26.16b, v29.16b
-	WORD $0x0e3c8336 // smlal v22.8h, v25.8b, v28.8b
-	WORD $0x4e3c8337 // smlal2 v23.8h, v25.16b, v28.16b
-	WORD $0x0e3d8376 // smlal v22.8h, v27.8b, v29.8b
-	WORD $0x4e3d8377 // smlal2 v23.8h, v27.16b, v29.16b
-	FLDPQ.P 32(R0), (F26, F27)
-	VMOVI $15, V28.B16
-	VAND V28.B16, V26.B16, V24.B16
-	VAND V28.B16, V27.B16, V25.B16
-	VUSHR $4, V26.B16, V26.B16
-	VUSHR $4, V27.B16, V27.B16
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8308 // smlal v8.8h, v24.8b, v28.8b
-	WORD $0x4e3c8309 // smlal2 v9.8h, v24.16b, v28.16b
-	WORD $0x0e3d8348 // smlal v8.8h, v26.8b, v29.8b
-	WORD $0x4e3d8349 // smlal2 v9.8h, v26.16b, v29.16b
-	WORD $0x0e3c832a // smlal v10.8h, v25.8b, v28.8b
-	WORD $0x4e3c832b // smlal2 v11.8h, v25.16b, v28.16b
-	WORD $0x0e3d836a // smlal v10.8h, v27.8b, v29.8b
-	WORD $0x4e3d836b // smlal2 v11.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c830c // smlal v12.8h, v24.8b, v28.8b
-	WORD $0x4e3c830d // smlal2 v13.8h, v24.16b, v28.16b
-	WORD $0x0e3d834c // smlal v12.8h, v26.8b, v29.8b
-	WORD $0x4e3d834d // smlal2 v13.8h, v26.16b, v29.16b
-	WORD $0x0e3c832e // smlal v14.8h, v25.8b, v28.8b
-	WORD $0x4e3c832f // smlal2 v15.8h, v25.16b, v28.16b
-	WORD $0x0e3d836e // smlal v14.8h, v27.8b, v29.8b
-	WORD $0x4e3d836f // smlal2 v15.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8310 // smlal v16.8h, v24.8b, v28.8b
-	WORD $0x4e3c8311 // smlal2 v17.8h, v24.16b, v28.16b
-	WORD $0x0e3d8350 // smlal v16.8h, v26.8b, v29.8b
-	WORD $0x4e3d8351 // smlal2 v17.8h, v26.16b, v29.16b
-	WORD $0x0e3c8332 // smlal v18.8h, v25.8b, v28.8b
-	WORD $0x4e3c8333 // smlal2 v19.8h, v25.16b, v28.16b
-	WORD $0x0e3d8372 // smlal v18.8h, v27.8b, v29.8b
-	WORD $0x4e3d8373 // smlal2 v19.8h, v27.16b, v29.16b
-	VLD1R.P 4(R3), [V28.S4]
-	VLD1R.P 4(R8), [V29.S4]
-	WORD $0x0e3c8314 // smlal v20.8h, v24.8b, v28.8b
-	WORD $0x4e3c8315 // smlal2 v21.8h, v24.16b, v28.16b
-	WORD $0x0e3d8354 // smlal v20.8h, v26.8b, v29.8b
-	WORD $0x4e3d8355 // smlal2 v21.8h, v26.16b, v29.16b
-	WORD $0x0e3c8336 // smlal v22.8h, v25.8b, v28.8b
-	WORD $0x4e3c8337 // smlal2 v23.8h, v25.16b, v28.16b
-	WORD $0x0e3d8376 // smlal v22.8h, v27.8b, v29.8b
-	WORD $0x4e3d8377 // smlal2 v23.8h, v27.16b, v29.16b
-	MOVD R8, R3
-	WORD $0x4e602908 // saddlp v8.4s, v8.8h
-	WORD $0x4e602929 // saddlp v9.4s, v9.8h
-	WORD $0x4e60294a // saddlp v10.4s, v10.8h
-	WORD $0x4e60296b // saddlp v11.4s, v11.8h
-	WORD $0x4e60298c // saddlp v12.4s, v12.8h
-	WORD $0x4e6029ad // saddlp v13.4s, v13.8h
-	WORD $0x4e6029ce // saddlp v14.4s, v14.8h
-	WORD $0x4e6029ef // saddlp v15.4s, v15.8h
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
 	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
 	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
 	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
 	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
 	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
 	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
 	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
 	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
-	WORD $0x4ea9bd08 // addp v8.4s, v8.4s, v9.4s
-	WORD $0x4eabbd49 // addp v9.4s, v10.4s, v11.4s
-	WORD $0x4eadbd8a // addp v10.4s, v12.4s, v13.4s
-	WORD $0x4eafbdcb // addp v11.4s, v14.4s, v15.4s
-	WORD $0x4eb1be0c // addp v12.4s, v16.4s, v17.4s
-	WORD $0x4eb3be4d // addp v13.4s, v18.4s, v19.4s
-	WORD $0x4eb5be8e // addp v14.4s, v20.4s, v21.4s
+	WORD $0x4eb7bece // addp v14.4s, v22.4s, v23.4s
+	SUB $128, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $8, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
 	WORD $0x4eb7becf // addp v15.4s, v22.4s, v23.4s
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V8.S4, V8.S4
-	VSUB V24.S4, V9.S4, V9.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V10.S4, V10.S4
-	VSUB V24.S4, V11.S4, V11.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V12.S4, V12.S4
-	VSUB V24.S4, V13.S4, V13.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V14.S4, V14.S4
-	VSUB V24.S4, V15.S4, V15.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
 	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
 	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
 	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F4, F5), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F6, F7), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F6, F7), 0(R6)
 	RET
 
-// func vectorQ4Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
-TEXT ·vectorQ4Dot(SB), NOSPLIT, $0-64
+// func vectorQ40Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ40Dot(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD panels+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R7
 panel:
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD sums+32(FP), R5
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 block:
-	FLDPQ.P 32(R3), (F24, F25)
+	FMOVQ.P 16(R2), F24
 	VEOR V8.B16, V8.B16, V8.B16
 	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
-	VMOVI $15, V16.B16
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f98e268 // sdot v8.4s, v19.16b, v24.4b[0]
-	WORD $0x4f98e289 // sdot v9.4s, v20.16b, v24.4b[0]
-	WORD $0x4f99e2a8 // sdot v8.4s, v21.16b, v25.4b[0]
-	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4fb8e26a // sdot v10.4s, v19.16b, v24.4b[1]
-	WORD $0x4fb8e28b // sdot v11.4s, v20.16b, v24.4b[1]
-	WORD $0x4fb9e2aa // sdot v10.4s, v21.16b, v25.4b[1]
-	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f98ea68 // sdot v8.4s, v19.16b, v24.4b[2]
-	WORD $0x4f98ea89 // sdot v9.4s, v20.16b, v24.4b[2]
-	WORD $0x4f99eaa8 // sdot v8.4s, v21.16b, v25.4b[2]
-	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4fb8ea6a // sdot v10.4s, v19.16b, v24.4b[3]
-	WORD $0x4fb8ea8b // sdot v11.4s, v20.16b, v24.4b[3]
-	WORD $0x4fb9eaaa // sdot v10.4s, v21.16b, v25.4b[3]
-	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
-	VADD V10.S4, V8.S4, V8.S4
-	VADD V11.S4, V9.S4, V9.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V8.S4, V8.S4
-	VSUB V24.S4, V9.S4, V9.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ.P (F0, F1), 32(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
 	SUBS $1, R7, R7
 	BNE panel
 	RET
 
-// func groupQ4x2Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ4x2Dot(SB), NOSPLIT, $0-64
+// func groupQ40x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ40x2Dot(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD sums+32(FP), R5
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
 	VEOR V3.B16, V3.B16, V3.B16
 block:
-	FLDPQ.P 32(R3), (F24, F25)
-	FLDPQ.P 32(R3), (F26, F27)
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
 	VEOR V8.B16, V8.B16, V8.B16
 	VEOR V9.B16, V9.B16, V9.B16
 	VEOR V10.B16, V10.B16, V10.B16
 	VEOR V11.B16, V11.B16, V11.B16
-	VMOVI $15, V16.B16
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f98e268 // sdot v8.4s, v19.16b, v24.4b[0]
-	WORD $0x4fb8e26a // sdot v10.4s, v19.16b, v24.4b[1]
-	WORD $0x4f98e289 // sdot v9.4s, v20.16b, v24.4b[0]
-	WORD $0x4fb8e28b // sdot v11.4s, v20.16b, v24.4b[1]
-	WORD $0x4f9ae2a8 // sdot v8.4s, v21.16b, v26.4b[0]
-	WORD $0x4fbae2aa // sdot v10.4s, v21.16b, v26.4b[1]
-	WORD $0x4f9ae2c9 // sdot v9.4s, v22.16b, v26.4b[0]
-	WORD $0x4fbae2cb // sdot v11.4s, v22.16b, v26.4b[1]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f98ea68 // sdot v8.4s, v19.16b, v24.4b[2]
-	WORD $0x4fb8ea6a // sdot v10.4s, v19.16b, v24.4b[3]
-	WORD $0x4f98ea89 // sdot v9.4s, v20.16b, v24.4b[2]
-	WORD $0x4fb8ea8b // sdot v11.4s, v20.16b, v24.4b[3]
-	WORD $0x4f9aeaa8 // sdot v8.4s, v21.16b, v26.4b[2]
-	WORD $0x4fbaeaaa // sdot v10.4s, v21.16b, v26.4b[3]
-	WORD $0x4f9aeac9 // sdot v9.4s, v22.16b, v26.4b[2]
-	WORD $0x4fbaeacb // sdot v11.4s, v22.16b, v26.4b[3]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f99e268 // sdot v8.4s, v19.16b, v25.4b[0]
-	WORD $0x4fb9e26a // sdot v10.4s, v19.16b, v25.4b[1]
-	WORD $0x4f99e289 // sdot v9.4s, v20.16b, v25.4b[0]
-	WORD $0x4fb9e28b // sdot v11.4s, v20.16b, v25.4b[1]
-	WORD $0x4f9be2a8 // sdot v8.4s, v21.16b, v27.4b[0]
-	WORD $0x4fbbe2aa // sdot v10.4s, v21.16b, v27.4b[1]
-	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
-	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f99ea68 // sdot v8.4s, v19.16b, v25.4b[2]
-	WORD $0x4fb9ea6a // sdot v10.4s, v19.16b, v25.4b[3]
-	WORD $0x4f99ea89 // sdot v9.4s, v20.16b, v25.4b[2]
-	WORD $0x4fb9ea8b // sdot v11.4s, v20.16b, v25.4b[3]
-	WORD $0x4f9beaa8 // sdot v8.4s, v21.16b, v27.4b[2]
-	WORD $0x4fbbeaaa // sdot v10.4s, v21.16b, v27.4b[3]
-	WORD $0x4f9beac9 // sdot v9.4s, v22.16b, v27.4b[2]
-	WORD $0x4fbbeacb // sdot v11.4s, v22.16b, v27.4b[3]
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V8.S4, V8.S4
-	VSUB V24.S4, V9.S4, V9.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V10.S4, V10.S4
-	VSUB V24.S4, V11.S4, V11.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
 	RET
 
-// func groupQ4x3Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ4x3Dot(SB), NOSPLIT, $0-64
+// func groupQ40x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ40x3Dot(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD sums+32(FP), R5
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -2277,143 +2646,190 @@ TEXT ·groupQ4x3Dot(SB), NOSPLIT, $0-64
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 block:
-	FLDPQ.P 32(R3), (F24, F25)
-	FLDPQ.P 32(R3), (F26, F27)
-	FLDPQ.P 32(R3), (F28, F29)
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
 	VEOR V8.B16, V8.B16, V8.B16
 	VEOR V9.B16, V9.B16, V9.B16
 	VEOR V10.B16, V10.B16, V10.B16
 	VEOR V11.B16, V11.B16, V11.B16
 	VEOR V12.B16, V12.B16, V12.B16
 	VEOR V13.B16, V13.B16, V13.B16
-	VMOVI $15, V16.B16
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f98e268 // sdot v8.4s, v19.16b, v24.4b[0]
-	WORD $0x4fb8e26a // sdot v10.4s, v19.16b, v24.4b[1]
-	WORD $0x4f98ea6c // sdot v12.4s, v19.16b, v24.4b[2]
-	WORD $0x4f98e289 // sdot v9.4s, v20.16b, v24.4b[0]
-	WORD $0x4fb8e28b // sdot v11.4s, v20.16b, v24.4b[1]
-	WORD $0x4f98ea8d // sdot v13.4s, v20.16b, v24.4b[2]
-	WORD $0x4f9be2a8 // sdot v8.4s, v21.16b, v27.4b[0]
-	WORD $0x4fbbe2aa // sdot v10.4s, v21.16b, v27.4b[1]
-	WORD $0x4f9beaac // sdot v12.4s, v21.16b, v27.4b[2]
-	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
-	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
-	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4fb8ea68 // sdot v8.4s, v19.16b, v24.4b[3]
-	WORD $0x4f99e26a // sdot v10.4s, v19.16b, v25.4b[0]
-	WORD $0x4fb9e26c // sdot v12.4s, v19.16b, v25.4b[1]
-	WORD $0x4fb8ea89 // sdot v9.4s, v20.16b, v24.4b[3]
-	WORD $0x4f99e28b // sdot v11.4s, v20.16b, v25.4b[0]
-	WORD $0x4fb9e28d // sdot v13.4s, v20.16b, v25.4b[1]
-	WORD $0x4fbbeaa8 // sdot v8.4s, v21.16b, v27.4b[3]
-	WORD $0x4f9ce2aa // sdot v10.4s, v21.16b, v28.4b[0]
-	WORD $0x4fbce2ac // sdot v12.4s, v21.16b, v28.4b[1]
-	WORD $0x4fbbeac9 // sdot v9.4s, v22.16b, v27.4b[3]
-	WORD $0x4f9ce2cb // sdot v11.4s, v22.16b, v28.4b[0]
-	WORD $0x4fbce2cd // sdot v13.4s, v22.16b, v28.4b[1]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f99ea68 // sdot v8.4s, v19.16b, v25.4b[2]
-	WORD $0x4fb9ea6a // sdot v10.4s, v19.16b, v25.4b[3]
-	WORD $0x4f9ae26c // sdot v12.4s, v19.16b, v26.4b[0]
-	WORD $0x4f99ea89 // sdot v9.4s, v20.16b, v25.4b[2]
-	WORD $0x4fb9ea8b // sdot v11.4s, v20.16b, v25.4b[3]
-	WORD $0x4f9ae28d // sdot v13.4s, v20.16b, v26.4b[0]
-	WORD $0x4f9ceaa8 // sdot v8.4s, v21.16b, v28.4b[2]
-	WORD $0x4fbceaaa // sdot v10.4s, v21.16b, v28.4b[3]
-	WORD $0x4f9de2ac // sdot v12.4s, v21.16b, v29.4b[0]
-	WORD $0x4f9ceac9 // sdot v9.4s, v22.16b, v28.4b[2]
-	WORD $0x4fbceacb // sdot v11.4s, v22.16b, v28.4b[3]
-	WORD $0x4f9de2cd // sdot v13.4s, v22.16b, v29.4b[0]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4fbae268 // sdot v8.4s, v19.16b, v26.4b[1]
-	WORD $0x4f9aea6a // sdot v10.4s, v19.16b, v26.4b[2]
-	WORD $0x4fbaea6c // sdot v12.4s, v19.16b, v26.4b[3]
-	WORD $0x4fbae289 // sdot v9.4s, v20.16b, v26.4b[1]
-	WORD $0x4f9aea8b // sdot v11.4s, v20.16b, v26.4b[2]
-	WORD $0x4fbaea8d // sdot v13.4s, v20.16b, v26.4b[3]
-	WORD $0x4fbde2a8 // sdot v8.4s, v21.16b, v29.4b[1]
-	WORD $0x4f9deaaa // sdot v10.4s, v21.16b, v29.4b[2]
-	WORD $0x4fbdeaac // sdot v12.4s, v21.16b, v29.4b[3]
-	WORD $0x4fbde2c9 // sdot v9.4s, v22.16b, v29.4b[1]
-	WORD $0x4f9deacb // sdot v11.4s, v22.16b, v29.4b[2]
-	WORD $0x4fbdeacd // sdot v13.4s, v22.16b, v29.4b[3]
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V8.S4, V8.S4
-	VSUB V24.S4, V9.S4, V9.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V10.S4, V10.S4
-	VSUB V24.S4, V11.S4, V11.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V12.S4, V12.S4
-	VSUB V24.S4, V13.S4, V13.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
 	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F4, F5), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
 	RET
 
-// func groupQ4x4Dot(w *int8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
-TEXT ·groupQ4x4Dot(SB), NOSPLIT, $0-64
+// func groupQ40x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ40x4Dot(SB), NOSPLIT, $0-72
 	MOVD w+0(FP), R0
-	MOVD ws+8(FP), R1
-	MOVD out+40(FP), R2
-	MOVD ldo+56(FP), R7
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
 	LSL $2, R7, R7
-	MOVD a+16(FP), R3
-	MOVD as+24(FP), R4
-	MOVD sums+32(FP), R5
-	MOVD blocks+48(FP), R6
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16
@@ -2423,10 +2839,10 @@ TEXT ·groupQ4x4Dot(SB), NOSPLIT, $0-64
 	VEOR V6.B16, V6.B16, V6.B16
 	VEOR V7.B16, V7.B16, V7.B16
 block:
-	FLDPQ.P 32(R3), (F24, F25)
-	FLDPQ.P 32(R3), (F26, F27)
-	FLDPQ.P 32(R3), (F28, F29)
-	FLDPQ.P 32(R3), (F30, F31)
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
 	VEOR V8.B16, V8.B16, V8.B16
 	VEOR V9.B16, V9.B16, V9.B16
 	VEOR V10.B16, V10.B16, V10.B16
@@ -2435,151 +2851,16037 @@ block:
 	VEOR V13.B16, V13.B16, V13.B16
 	VEOR V14.B16, V14.B16, V14.B16
 	VEOR V15.B16, V15.B16, V15.B16
-	VMOVI $15, V16.B16
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f98e268 // sdot v8.4s, v19.16b, v24.4b[0]
-	WORD $0x4fb8e26a // sdot v10.4s, v19.16b, v24.4b[1]
-	WORD $0x4f98ea6c // sdot v12.4s, v19.16b, v24.4b[2]
-	WORD $0x4fb8ea6e // sdot v14.4s, v19.16b, v24.4b[3]
-	WORD $0x4f98e289 // sdot v9.4s, v20.16b, v24.4b[0]
-	WORD $0x4fb8e28b // sdot v11.4s, v20.16b, v24.4b[1]
-	WORD $0x4f98ea8d // sdot v13.4s, v20.16b, v24.4b[2]
-	WORD $0x4fb8ea8f // sdot v15.4s, v20.16b, v24.4b[3]
-	WORD $0x4f9ce2a8 // sdot v8.4s, v21.16b, v28.4b[0]
-	WORD $0x4fbce2aa // sdot v10.4s, v21.16b, v28.4b[1]
-	WORD $0x4f9ceaac // sdot v12.4s, v21.16b, v28.4b[2]
-	WORD $0x4fbceaae // sdot v14.4s, v21.16b, v28.4b[3]
-	WORD $0x4f9ce2c9 // sdot v9.4s, v22.16b, v28.4b[0]
-	WORD $0x4fbce2cb // sdot v11.4s, v22.16b, v28.4b[1]
-	WORD $0x4f9ceacd // sdot v13.4s, v22.16b, v28.4b[2]
-	WORD $0x4fbceacf // sdot v15.4s, v22.16b, v28.4b[3]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f99e268 // sdot v8.4s, v19.16b, v25.4b[0]
-	WORD $0x4fb9e26a // sdot v10.4s, v19.16b, v25.4b[1]
-	WORD $0x4f99ea6c // sdot v12.4s, v19.16b, v25.4b[2]
-	WORD $0x4fb9ea6e // sdot v14.4s, v19.16b, v25.4b[3]
-	WORD $0x4f99e289 // sdot v9.4s, v20.16b, v25.4b[0]
-	WORD $0x4fb9e28b // sdot v11.4s, v20.16b, v25.4b[1]
-	WORD $0x4f99ea8d // sdot v13.4s, v20.16b, v25.4b[2]
-	WORD $0x4fb9ea8f // sdot v15.4s, v20.16b, v25.4b[3]
-	WORD $0x4f9de2a8 // sdot v8.4s, v21.16b, v29.4b[0]
-	WORD $0x4fbde2aa // sdot v10.4s, v21.16b, v29.4b[1]
-	WORD $0x4f9deaac // sdot v12.4s, v21.16b, v29.4b[2]
-	WORD $0x4fbdeaae // sdot v14.4s, v21.16b, v29.4b[3]
-	WORD $0x4f9de2c9 // sdot v9.4s, v22.16b, v29.4b[0]
-	WORD $0x4fbde2cb // sdot v11.4s, v22.16b, v29.4b[1]
-	WORD $0x4f9deacd // sdot v13.4s, v22.16b, v29.4b[2]
-	WORD $0x4fbdeacf // sdot v15.4s, v22.16b, v29.4b[3]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f9ae268 // sdot v8.4s, v19.16b, v26.4b[0]
-	WORD $0x4fbae26a // sdot v10.4s, v19.16b, v26.4b[1]
-	WORD $0x4f9aea6c // sdot v12.4s, v19.16b, v26.4b[2]
-	WORD $0x4fbaea6e // sdot v14.4s, v19.16b, v26.4b[3]
-	WORD $0x4f9ae289 // sdot v9.4s, v20.16b, v26.4b[0]
-	WORD $0x4fbae28b // sdot v11.4s, v20.16b, v26.4b[1]
-	WORD $0x4f9aea8d // sdot v13.4s, v20.16b, v26.4b[2]
-	WORD $0x4fbaea8f // sdot v15.4s, v20.16b, v26.4b[3]
-	WORD $0x4f9ee2a8 // sdot v8.4s, v21.16b, v30.4b[0]
-	WORD $0x4fbee2aa // sdot v10.4s, v21.16b, v30.4b[1]
-	WORD $0x4f9eeaac // sdot v12.4s, v21.16b, v30.4b[2]
-	WORD $0x4fbeeaae // sdot v14.4s, v21.16b, v30.4b[3]
-	WORD $0x4f9ee2c9 // sdot v9.4s, v22.16b, v30.4b[0]
-	WORD $0x4fbee2cb // sdot v11.4s, v22.16b, v30.4b[1]
-	WORD $0x4f9eeacd // sdot v13.4s, v22.16b, v30.4b[2]
-	WORD $0x4fbeeacf // sdot v15.4s, v22.16b, v30.4b[3]
-	FLDPQ.P 32(R0), (F17, F18)
-	VAND V16.B16, V17.B16, V19.B16
-	VAND V16.B16, V18.B16, V20.B16
-	VUSHR $4, V17.B16, V21.B16
-	VUSHR $4, V18.B16, V22.B16
-	WORD $0x4f9be268 // sdot v8.4s, v19.16b, v27.4b[0]
-	WORD $0x4fbbe26a // sdot v10.4s, v19.16b, v27.4b[1]
-	WORD $0x4f9bea6c // sdot v12.4s, v19.16b, v27.4b[2]
-	WORD $0x4fbbea6e // sdot v14.4s, v19.16b, v27.4b[3]
-	WORD $0x4f9be289 // sdot v9.4s, v20.16b, v27.4b[0]
-	WORD $0x4fbbe28b // sdot v11.4s, v20.16b, v27.4b[1]
-	WORD $0x4f9bea8d // sdot v13.4s, v20.16b, v27.4b[2]
-	WORD $0x4fbbea8f // sdot v15.4s, v20.16b, v27.4b[3]
-	WORD $0x4f9fe2a8 // sdot v8.4s, v21.16b, v31.4b[0]
-	WORD $0x4fbfe2aa // sdot v10.4s, v21.16b, v31.4b[1]
-	WORD $0x4f9feaac // sdot v12.4s, v21.16b, v31.4b[2]
-	WORD $0x4fbfeaae // sdot v14.4s, v21.16b, v31.4b[3]
-	WORD $0x4f9fe2c9 // sdot v9.4s, v22.16b, v31.4b[0]
-	WORD $0x4fbfe2cb // sdot v11.4s, v22.16b, v31.4b[1]
-	WORD $0x4f9feacd // sdot v13.4s, v22.16b, v31.4b[2]
-	WORD $0x4fbfeacf // sdot v15.4s, v22.16b, v31.4b[3]
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V8.S4, V8.S4
-	VSUB V24.S4, V9.S4, V9.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V10.S4, V10.S4
-	VSUB V24.S4, V11.S4, V11.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V12.S4, V12.S4
-	VSUB V24.S4, V13.S4, V13.S4
-	VLD1R.P 4(R5), [V24.S4]
-	VSUB V24.S4, V14.S4, V14.S4
-	VSUB V24.S4, V15.S4, V15.S4
-	FMOVQ.P 16(R1), F24
-	WORD $0x0e217b19 // fcvtl v25.4s, v24.4h
-	WORD $0x4e217b1a // fcvtl2 v26.4s, v24.8h
-	FMOVS.P 4(R4), F27
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $8, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $8, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $8, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $8, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
 	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
 	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
 	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
 	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
 	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	FMOVS.P 4(R4), F27
+	FMOVS.P 4(R3), F27
 	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4f9b933c // fmul v28.4s, v25.4s, v27.s[0]
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4f9b935d // fmul v29.4s, v26.4s, v27.s[0]
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
 	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
 	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
 	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
 	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
-	SUBS $1, R6, R6
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
 	BNE block
-	FSTPQ (F0, F1), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F2, F3), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F4, F5), 0(R2)
-	ADD R7, R2, R2
-	FSTPQ (F6, F7), 0(R2)
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+	RET
+
+// func vectorQ41Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ41Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R8
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	SUB $32, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
+	SUBS $1, R8, R8
+	BNE panel
+	RET
+
+// func groupQ41x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ41x2Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	SUB $64, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	RET
+
+// func groupQ41x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ41x3Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	SUB $96, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	RET
+
+// func groupQ41x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ41x4Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7bece // addp v14.4s, v22.4s, v23.4s
+	SUB $128, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7becf // addp v15.4s, v22.4s, v23.4s
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+	RET
+
+// func vectorQ41Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ41Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R8
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+block:
+	FMOVQ.P 16(R2), F24
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
+	SUBS $1, R8, R8
+	BNE panel
+	RET
+
+// func groupQ41x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ41x2Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	RET
+
+// func groupQ41x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ41x3Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	RET
+
+// func groupQ41x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ41x4Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	ADD $128, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+	RET
+
+// func vectorQ50Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ50Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R7
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	SUB $32, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
+	SUBS $1, R7, R7
+	BNE panel
+	RET
+
+// func groupQ50x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ50x2Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
+	LSL $2, R7, R7
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	SUB $64, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	RET
+
+// func groupQ50x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ50x3Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
+	LSL $2, R7, R7
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	SUB $96, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	RET
+
+// func groupQ50x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ50x4Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
+	LSL $2, R7, R7
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7bece // addp v14.4s, v22.4s, v23.4s
+	SUB $128, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $16, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7becf // addp v15.4s, v22.4s, v23.4s
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+	RET
+
+// func vectorQ50Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ50Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R7
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+block:
+	FMOVQ.P 16(R2), F24
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
+	SUBS $1, R7, R7
+	BNE panel
+	RET
+
+// func groupQ50x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ50x2Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
+	LSL $2, R7, R7
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	RET
+
+// func groupQ50x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ50x3Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
+	LSL $2, R7, R7
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	RET
+
+// func groupQ50x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ50x4Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R7
+	LSL $2, R7, R7
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	VMOVI $16, V17.B16
+	VSUB V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	VMOVI $16, V19.B16
+	VSUB V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	VMOVI $16, V21.B16
+	VSUB V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	VMOVI $16, V23.B16
+	VSUB V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	ADD $16, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R7, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+	RET
+
+// func vectorQ51Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ51Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R8
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	SUB $32, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
+	SUBS $1, R8, R8
+	BNE panel
+	RET
+
+// func groupQ51x2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ51x2Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	SUB $64, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	RET
+
+// func groupQ51x3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ51x3Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	SUB $96, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	RET
+
+// func groupQ51x4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ51x4Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+block:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7bece // addp v14.4s, v22.4s, v23.4s
+	SUB $128, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7becf // addp v15.4s, v22.4s, v23.4s
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+	RET
+
+// func vectorQ51Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ51Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD panels+64(FP), R8
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+block:
+	FMOVQ.P 16(R2), F24
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD $32, R4, R4
+	SUBS $1, R8, R8
+	BNE panel
+	RET
+
+// func groupQ51x2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ51x2Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	RET
+
+// func groupQ51x3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ51x3Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	RET
+
+// func groupQ51x4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ51x4Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R7
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+block:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	ADD $160, R0, R0
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd1e // fmul v30.4s, v8.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd3f // fmul v31.4s, v9.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd5e // fmul v30.4s, v10.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3ddd7f // fmul v31.4s, v11.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cdd9e // fmul v30.4s, v12.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddbf // fmul v31.4s, v13.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	FMOVS.P 4(R3), F27
+	FMOVS.P 4(R7), F18
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b931c // fmul v28.4s, v24.4s, v27.s[0]
+	WORD $0x6e3cddde // fmul v30.4s, v14.4s, v28.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d7de // fadd v30.4s, v30.4s, v20.4s
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b933d // fmul v29.4s, v25.4s, v27.s[0]
+	WORD $0x6e3dddff // fmul v31.4s, v15.4s, v29.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d7ff // fadd v31.4s, v31.4s, v21.4s
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	ADD $32, R1, R1
+	SUBS $1, R5, R5
+	BNE block
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+	RET
+
+// func vectorQ4KWide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ4KWide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD panels+64(FP), R9
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD $8, R10
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	SUB $32, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	ADD $128, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	ADD $32, R4, R4
+	SUBS $1, R9, R9
+	BNE panel
+	RET
+
+// func groupQ4Kx2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ4Kx2Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD $8, R10
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	SUB $64, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	ADD $128, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ4Kx3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ4Kx3Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	MOVD $8, R10
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	SUB $96, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	ADD $128, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	WORD $0x4eb89d8c // mul v12.4s, v12.4s, v24.4s
+	WORD $0x4eb99dad // mul v13.4s, v13.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ4Kx4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ4Kx4Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	MOVD $8, R10
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7bece // addp v14.4s, v22.4s, v23.4s
+	SUB $128, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7becf // addp v15.4s, v22.4s, v23.4s
+	ADD $128, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	WORD $0x4eb89d8c // mul v12.4s, v12.4s, v24.4s
+	WORD $0x4eb99dad // mul v13.4s, v13.4s, v25.4s
+	WORD $0x4eb89dce // mul v14.4s, v14.4s, v24.4s
+	WORD $0x4eb99def // mul v15.4s, v15.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b91ce // fmul v14.4s, v14.4s, v27.s[0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b91ef // fmul v15.4s, v15.4s, v27.s[0]
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
+	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4eaed4c6 // fsub v6.4s, v6.4s, v14.4s
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
+	WORD $0x4eafd4e7 // fsub v7.4s, v7.4s, v15.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
+	FSTPQ (F6, F7), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func vectorQ4KDot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ4KDot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD panels+64(FP), R9
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD $8, R10
+part:
+	FMOVQ.P 16(R2), F24
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	ADD $128, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	ADD $32, R4, R4
+	SUBS $1, R9, R9
+	BNE panel
+	RET
+
+// func groupQ4Kx2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ4Kx2Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD $8, R10
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	ADD $128, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ4Kx3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ4Kx3Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	MOVD $8, R10
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	ADD $128, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	WORD $0x4eb89d8c // mul v12.4s, v12.4s, v24.4s
+	WORD $0x4eb99dad // mul v13.4s, v13.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ4Kx4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ4Kx4Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	MOVD $8, R10
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	ADD $128, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	WORD $0x4eb89d8c // mul v12.4s, v12.4s, v24.4s
+	WORD $0x4eb99dad // mul v13.4s, v13.4s, v25.4s
+	WORD $0x4eb89dce // mul v14.4s, v14.4s, v24.4s
+	WORD $0x4eb99def // mul v15.4s, v15.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b91ce // fmul v14.4s, v14.4s, v27.s[0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b91ef // fmul v15.4s, v15.4s, v27.s[0]
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
+	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4eaed4c6 // fsub v6.4s, v6.4s, v14.4s
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
+	WORD $0x4eafd4e7 // fsub v7.4s, v7.4s, v15.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
+	FSTPQ (F6, F7), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func vectorQ5KWide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ5KWide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD panels+64(FP), R9
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD $8, R10
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	SUB $32, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	ADD $160, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	ADD $32, R4, R4
+	SUBS $1, R9, R9
+	BNE panel
+	RET
+
+// func groupQ5Kx2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ5Kx2Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD $8, R10
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	SUB $64, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	ADD $160, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ5Kx3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ5Kx3Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	MOVD $8, R10
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	SUB $96, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	ADD $160, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	WORD $0x4eb89d8c // mul v12.4s, v12.4s, v24.4s
+	WORD $0x4eb99dad // mul v13.4s, v13.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ5Kx4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ5Kx4Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	MOVD $8, R10
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7bece // addp v14.4s, v22.4s, v23.4s
+	SUB $128, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $1, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $3, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7becf // addp v15.4s, v22.4s, v23.4s
+	ADD $160, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	WORD $0x4eb89d8c // mul v12.4s, v12.4s, v24.4s
+	WORD $0x4eb99dad // mul v13.4s, v13.4s, v25.4s
+	WORD $0x4eb89dce // mul v14.4s, v14.4s, v24.4s
+	WORD $0x4eb99def // mul v15.4s, v15.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b91ce // fmul v14.4s, v14.4s, v27.s[0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b91ef // fmul v15.4s, v15.4s, v27.s[0]
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
+	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4eaed4c6 // fsub v6.4s, v6.4s, v14.4s
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
+	WORD $0x4eafd4e7 // fsub v7.4s, v7.4s, v15.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
+	FSTPQ (F6, F7), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func vectorQ5KDot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ5KDot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD panels+64(FP), R9
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD $8, R10
+part:
+	FMOVQ.P 16(R2), F24
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8e288 // sdot v8.4s, v20.16b, v24.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8e2c9 // sdot v9.4s, v22.16b, v24.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98ea08 // sdot v8.4s, v16.16b, v24.4b[2]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98ea49 // sdot v9.4s, v18.16b, v24.4b[2]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	ADD $160, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	ADD $32, R4, R4
+	SUBS $1, R9, R9
+	BNE panel
+	RET
+
+// func groupQ5Kx2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ5Kx2Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD $8, R10
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4fb8ea8a // sdot v10.4s, v20.16b, v24.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f98eac9 // sdot v9.4s, v22.16b, v24.4b[2]
+	WORD $0x4fb8eacb // sdot v11.4s, v22.16b, v24.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4fb9e20a // sdot v10.4s, v16.16b, v25.4b[1]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f99e249 // sdot v9.4s, v18.16b, v25.4b[0]
+	WORD $0x4fb9e24b // sdot v11.4s, v18.16b, v25.4b[1]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8a // sdot v10.4s, v20.16b, v25.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f99eac9 // sdot v9.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacb // sdot v11.4s, v22.16b, v25.4b[3]
+	ADD $160, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ5Kx3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ5Kx3Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	MOVD $8, R10
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fb8ea88 // sdot v8.4s, v20.16b, v24.4b[3]
+	WORD $0x4f99e28a // sdot v10.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28c // sdot v12.4s, v20.16b, v25.4b[1]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fb8eac9 // sdot v9.4s, v22.16b, v24.4b[3]
+	WORD $0x4f99e2cb // sdot v11.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cd // sdot v13.4s, v22.16b, v25.4b[1]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f99ea08 // sdot v8.4s, v16.16b, v25.4b[2]
+	WORD $0x4fb9ea0a // sdot v10.4s, v16.16b, v25.4b[3]
+	WORD $0x4f9ae20c // sdot v12.4s, v16.16b, v26.4b[0]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f99ea49 // sdot v9.4s, v18.16b, v25.4b[2]
+	WORD $0x4fb9ea4b // sdot v11.4s, v18.16b, v25.4b[3]
+	WORD $0x4f9ae24d // sdot v13.4s, v18.16b, v26.4b[0]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4fbae288 // sdot v8.4s, v20.16b, v26.4b[1]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4fbaea8c // sdot v12.4s, v20.16b, v26.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4fbae2c9 // sdot v9.4s, v22.16b, v26.4b[1]
+	WORD $0x4f9aeacb // sdot v11.4s, v22.16b, v26.4b[2]
+	WORD $0x4fbaeacd // sdot v13.4s, v22.16b, v26.4b[3]
+	ADD $160, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	WORD $0x4eb89d8c // mul v12.4s, v12.4s, v24.4s
+	WORD $0x4eb99dad // mul v13.4s, v13.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ5Kx4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ5Kx4Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R9
+	LSL $2, R9, R9
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD sums+40(FP), R8
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R9, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	MOVD $8, R10
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVQ 0(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $4, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $4, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VMOVI $15, V17.B16
+	VAND V17.B16, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VSHL $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VMOVI $15, V19.B16
+	VAND V19.B16, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VSHL $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VMOVI $15, V21.B16
+	VAND V21.B16, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VSHL $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VMOVI $15, V23.B16
+	VAND V23.B16, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VSHL $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	FMOVQ 0(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4fb8e20a // sdot v10.4s, v16.16b, v24.4b[1]
+	WORD $0x4f98ea0c // sdot v12.4s, v16.16b, v24.4b[2]
+	WORD $0x4fb8ea0e // sdot v14.4s, v16.16b, v24.4b[3]
+	FMOVQ 16(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f98e249 // sdot v9.4s, v18.16b, v24.4b[0]
+	WORD $0x4fb8e24b // sdot v11.4s, v18.16b, v24.4b[1]
+	WORD $0x4f98ea4d // sdot v13.4s, v18.16b, v24.4b[2]
+	WORD $0x4fb8ea4f // sdot v15.4s, v18.16b, v24.4b[3]
+	FMOVQ 32(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $1, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f99e288 // sdot v8.4s, v20.16b, v25.4b[0]
+	WORD $0x4fb9e28a // sdot v10.4s, v20.16b, v25.4b[1]
+	WORD $0x4f99ea8c // sdot v12.4s, v20.16b, v25.4b[2]
+	WORD $0x4fb9ea8e // sdot v14.4s, v20.16b, v25.4b[3]
+	FMOVQ 48(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $1, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f99e2c9 // sdot v9.4s, v22.16b, v25.4b[0]
+	WORD $0x4fb9e2cb // sdot v11.4s, v22.16b, v25.4b[1]
+	WORD $0x4f99eacd // sdot v13.4s, v22.16b, v25.4b[2]
+	WORD $0x4fb9eacf // sdot v15.4s, v22.16b, v25.4b[3]
+	FMOVQ 64(R0), F16
+	VUSHR $4, V16.B16, V16.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F17
+	VUSHR $2, V17.B16, V17.B16
+	VAND V31.B16, V17.B16, V17.B16
+	VORR V17.B16, V16.B16, V16.B16
+	WORD $0x4f9ae208 // sdot v8.4s, v16.16b, v26.4b[0]
+	WORD $0x4fbae20a // sdot v10.4s, v16.16b, v26.4b[1]
+	WORD $0x4f9aea0c // sdot v12.4s, v16.16b, v26.4b[2]
+	WORD $0x4fbaea0e // sdot v14.4s, v16.16b, v26.4b[3]
+	FMOVQ 80(R0), F18
+	VUSHR $4, V18.B16, V18.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F19
+	VUSHR $2, V19.B16, V19.B16
+	VAND V31.B16, V19.B16, V19.B16
+	VORR V19.B16, V18.B16, V18.B16
+	WORD $0x4f9ae249 // sdot v9.4s, v18.16b, v26.4b[0]
+	WORD $0x4fbae24b // sdot v11.4s, v18.16b, v26.4b[1]
+	WORD $0x4f9aea4d // sdot v13.4s, v18.16b, v26.4b[2]
+	WORD $0x4fbaea4f // sdot v15.4s, v18.16b, v26.4b[3]
+	FMOVQ 96(R0), F20
+	VUSHR $4, V20.B16, V20.B16
+	VMOVI $16, V31.B16
+	FMOVQ 128(R0), F21
+	VUSHR $3, V21.B16, V21.B16
+	VAND V31.B16, V21.B16, V21.B16
+	VORR V21.B16, V20.B16, V20.B16
+	WORD $0x4f9be288 // sdot v8.4s, v20.16b, v27.4b[0]
+	WORD $0x4fbbe28a // sdot v10.4s, v20.16b, v27.4b[1]
+	WORD $0x4f9bea8c // sdot v12.4s, v20.16b, v27.4b[2]
+	WORD $0x4fbbea8e // sdot v14.4s, v20.16b, v27.4b[3]
+	FMOVQ 112(R0), F22
+	VUSHR $4, V22.B16, V22.B16
+	VMOVI $16, V31.B16
+	FMOVQ 144(R0), F23
+	VUSHR $3, V23.B16, V23.B16
+	VAND V31.B16, V23.B16, V23.B16
+	VORR V23.B16, V22.B16, V22.B16
+	WORD $0x4f9be2c9 // sdot v9.4s, v22.16b, v27.4b[0]
+	WORD $0x4fbbe2cb // sdot v11.4s, v22.16b, v27.4b[1]
+	WORD $0x4f9beacd // sdot v13.4s, v22.16b, v27.4b[2]
+	WORD $0x4fbbeacf // sdot v15.4s, v22.16b, v27.4b[3]
+	ADD $160, R0, R0
+	FMOVD.P 8(R7), F24
+	VUXTL V24.B8, V24.H8
+	VUXTL2 V24.H8, V25.S4
+	VUXTL V24.H4, V24.S4
+	WORD $0x4eb89d08 // mul v8.4s, v8.4s, v24.4s
+	WORD $0x4eb99d29 // mul v9.4s, v9.4s, v25.4s
+	WORD $0x4eb89d4a // mul v10.4s, v10.4s, v24.4s
+	WORD $0x4eb99d6b // mul v11.4s, v11.4s, v25.4s
+	WORD $0x4eb89d8c // mul v12.4s, v12.4s, v24.4s
+	WORD $0x4eb99dad // mul v13.4s, v13.4s, v25.4s
+	WORD $0x4eb89dce // mul v14.4s, v14.4s, v24.4s
+	WORD $0x4eb99def // mul v15.4s, v15.4s, v25.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b91ce // fmul v14.4s, v14.4s, v27.s[0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b91ef // fmul v15.4s, v15.4s, v27.s[0]
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	SUBS $1, R10, R10
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVD.P 8(R7), F16
+	VUXTL V16.B8, V16.H8
+	VUXTL2 V16.H8, V17.S4
+	VUXTL V16.H4, V16.S4
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVS.P 4(R8), F18
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVQ 16(R1), F17
+	WORD $0x0e217a30 // fcvtl v16.4s, v17.4h
+	WORD $0x4e217a31 // fcvtl2 v17.4s, v17.8h
+	WORD $0x6e30dd08 // fmul v8.4s, v8.4s, v16.4s
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x6e30dd4a // fmul v10.4s, v10.4s, v16.4s
+	WORD $0x4eaad442 // fsub v2.4s, v2.4s, v10.4s
+	WORD $0x6e31dd6b // fmul v11.4s, v11.4s, v17.4s
+	WORD $0x4eabd463 // fsub v3.4s, v3.4s, v11.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4eadd4a5 // fsub v5.4s, v5.4s, v13.4s
+	WORD $0x6e30ddce // fmul v14.4s, v14.4s, v16.4s
+	WORD $0x4eaed4c6 // fsub v6.4s, v6.4s, v14.4s
+	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
+	WORD $0x4eafd4e7 // fsub v7.4s, v7.4s, v15.4s
+	ADD $32, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	ADD R9, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
+	FSTPQ (F6, F7), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func vectorQ6KWide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ6KWide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD panels+64(FP), R8
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD $8, R9
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4ebc9d08 // mul v8.4s, v8.4s, v28.4s
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be10 // addp v16.4s, v16.4s, v17.4s
+	WORD $0x4ebc9608 // mla v8.4s, v16.4s, v28.4s
+	SUB $32, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4ebd9d29 // mul v9.4s, v9.4s, v29.4s
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be10 // addp v16.4s, v16.4s, v17.4s
+	WORD $0x4ebd9609 // mla v9.4s, v16.4s, v29.4s
+	ADD $192, R0, R0
+	ADD $16, R7, R7
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	SUBS $1, R9, R9
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	ADD $16, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	ADD $32, R4, R4
+	SUBS $1, R8, R8
+	BNE panel
+	RET
+
+// func groupQ6Kx2Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ6Kx2Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD $8, R9
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4ebc9d08 // mul v8.4s, v8.4s, v28.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4ebc9d4a // mul v10.4s, v10.4s, v28.4s
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be10 // addp v16.4s, v16.4s, v17.4s
+	WORD $0x4ebc9608 // mla v8.4s, v16.4s, v28.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be52 // addp v18.4s, v18.4s, v19.4s
+	WORD $0x4ebc964a // mla v10.4s, v18.4s, v28.4s
+	SUB $64, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4ebd9d29 // mul v9.4s, v9.4s, v29.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4ebd9d6b // mul v11.4s, v11.4s, v29.4s
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be10 // addp v16.4s, v16.4s, v17.4s
+	WORD $0x4ebd9609 // mla v9.4s, v16.4s, v29.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be52 // addp v18.4s, v18.4s, v19.4s
+	WORD $0x4ebd964b // mla v11.4s, v18.4s, v29.4s
+	ADD $192, R0, R0
+	ADD $16, R7, R7
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	SUBS $1, R9, R9
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	ADD $16, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ6Kx3Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ6Kx3Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	MOVD $8, R9
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4ebc9d08 // mul v8.4s, v8.4s, v28.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4ebc9d4a // mul v10.4s, v10.4s, v28.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	WORD $0x4ebc9d8c // mul v12.4s, v12.4s, v28.4s
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be10 // addp v16.4s, v16.4s, v17.4s
+	WORD $0x4ebc9608 // mla v8.4s, v16.4s, v28.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be52 // addp v18.4s, v18.4s, v19.4s
+	WORD $0x4ebc964a // mla v10.4s, v18.4s, v28.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be94 // addp v20.4s, v20.4s, v21.4s
+	WORD $0x4ebc968c // mla v12.4s, v20.4s, v28.4s
+	SUB $96, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4ebd9d29 // mul v9.4s, v9.4s, v29.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4ebd9d6b // mul v11.4s, v11.4s, v29.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	WORD $0x4ebd9dad // mul v13.4s, v13.4s, v29.4s
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be10 // addp v16.4s, v16.4s, v17.4s
+	WORD $0x4ebd9609 // mla v9.4s, v16.4s, v29.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be52 // addp v18.4s, v18.4s, v19.4s
+	WORD $0x4ebd964b // mla v11.4s, v18.4s, v29.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be94 // addp v20.4s, v20.4s, v21.4s
+	WORD $0x4ebd968d // mla v13.4s, v20.4s, v29.4s
+	ADD $192, R0, R0
+	ADD $16, R7, R7
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	SUBS $1, R9, R9
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	ADD $16, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ6Kx4Wide(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ6Kx4Wide(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	MOVD $8, R9
+part:
+	FMOVQ 0(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be08 // addp v8.4s, v16.4s, v17.4s
+	WORD $0x4ebc9d08 // mul v8.4s, v8.4s, v28.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4a // addp v10.4s, v18.4s, v19.4s
+	WORD $0x4ebc9d4a // mul v10.4s, v10.4s, v28.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8c // addp v12.4s, v20.4s, v21.4s
+	WORD $0x4ebc9d8c // mul v12.4s, v12.4s, v28.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7bece // addp v14.4s, v22.4s, v23.4s
+	WORD $0x4ebc9dce // mul v14.4s, v14.4s, v28.4s
+	FMOVQ 0(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 32(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 64(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 96(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be10 // addp v16.4s, v16.4s, v17.4s
+	WORD $0x4ebc9608 // mla v8.4s, v16.4s, v28.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be52 // addp v18.4s, v18.4s, v19.4s
+	WORD $0x4ebc964a // mla v10.4s, v18.4s, v28.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be94 // addp v20.4s, v20.4s, v21.4s
+	WORD $0x4ebc968c // mla v12.4s, v20.4s, v28.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7bed6 // addp v22.4s, v22.4s, v23.4s
+	WORD $0x4ebc96ce // mla v14.4s, v22.4s, v28.4s
+	SUB $128, R2, R2
+	FMOVQ 16(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VSHL $4, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VMOVI $15, V25.B16
+	VAND V25.B16, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VSHL $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be09 // addp v9.4s, v16.4s, v17.4s
+	WORD $0x4ebd9d29 // mul v9.4s, v9.4s, v29.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be4b // addp v11.4s, v18.4s, v19.4s
+	WORD $0x4ebd9d6b // mul v11.4s, v11.4s, v29.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be8d // addp v13.4s, v20.4s, v21.4s
+	WORD $0x4ebd9dad // mul v13.4s, v13.4s, v29.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7becf // addp v15.4s, v22.4s, v23.4s
+	WORD $0x4ebd9def // mul v15.4s, v15.4s, v29.4s
+	FMOVQ 16(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac310 // smull v16.8h, v24.8b, v26.8b
+	WORD $0x4e3ac311 // smull2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac312 // smull v18.8h, v24.8b, v26.8b
+	WORD $0x4e3ac313 // smull2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac314 // smull v20.8h, v24.8b, v26.8b
+	WORD $0x4e3ac315 // smull2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3ac316 // smull v22.8h, v24.8b, v26.8b
+	WORD $0x4e3ac317 // smull2 v23.8h, v24.16b, v26.16b
+	FMOVQ 48(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 80(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVQ 112(R0), F24
+	VUSHR $4, V24.B16, V24.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F25
+	VUSHR $2, V25.B16, V25.B16
+	VAND V31.B16, V25.B16, V25.B16
+	VORR V25.B16, V24.B16, V24.B16
+	VMOVI $32, V25.B16
+	VSUB V25.B16, V24.B16, V24.B16
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8310 // smlal v16.8h, v24.8b, v26.8b
+	WORD $0x4e3a8311 // smlal2 v17.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8312 // smlal v18.8h, v24.8b, v26.8b
+	WORD $0x4e3a8313 // smlal2 v19.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8314 // smlal v20.8h, v24.8b, v26.8b
+	WORD $0x4e3a8315 // smlal2 v21.8h, v24.16b, v26.16b
+	VLD1R.P 4(R2), [V26.S4]
+	WORD $0x0e3a8316 // smlal v22.8h, v24.8b, v26.8b
+	WORD $0x4e3a8317 // smlal2 v23.8h, v24.16b, v26.16b
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4e602a10 // saddlp v16.4s, v16.8h
+	WORD $0x4e602a31 // saddlp v17.4s, v17.8h
+	WORD $0x4eb1be10 // addp v16.4s, v16.4s, v17.4s
+	WORD $0x4ebd9609 // mla v9.4s, v16.4s, v29.4s
+	WORD $0x4e602a52 // saddlp v18.4s, v18.8h
+	WORD $0x4e602a73 // saddlp v19.4s, v19.8h
+	WORD $0x4eb3be52 // addp v18.4s, v18.4s, v19.4s
+	WORD $0x4ebd964b // mla v11.4s, v18.4s, v29.4s
+	WORD $0x4e602a94 // saddlp v20.4s, v20.8h
+	WORD $0x4e602ab5 // saddlp v21.4s, v21.8h
+	WORD $0x4eb5be94 // addp v20.4s, v20.4s, v21.4s
+	WORD $0x4ebd968d // mla v13.4s, v20.4s, v29.4s
+	WORD $0x4e602ad6 // saddlp v22.4s, v22.8h
+	WORD $0x4e602af7 // saddlp v23.4s, v23.8h
+	WORD $0x4eb7bed6 // addp v22.4s, v22.4s, v23.4s
+	WORD $0x4ebd96cf // mla v15.4s, v22.4s, v29.4s
+	ADD $192, R0, R0
+	ADD $16, R7, R7
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b91ce // fmul v14.4s, v14.4s, v27.s[0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b91ef // fmul v15.4s, v15.4s, v27.s[0]
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	SUBS $1, R9, R9
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	ADD $16, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
+	FSTPQ (F6, F7), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func vectorQ6KDot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, panels int)
+TEXT ·vectorQ6KDot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD panels+64(FP), R8
+panel:
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD $8, R9
+part:
+	FMOVQ.P 16(R2), F24
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FMOVQ 0(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e388 // sdot v8.4s, v28.16b, v24.4b[0]
+	FMOVQ 16(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e389 // sdot v9.4s, v28.16b, v24.4b[0]
+	FMOVQ 32(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8e388 // sdot v8.4s, v28.16b, v24.4b[1]
+	FMOVQ 48(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8e389 // sdot v9.4s, v28.16b, v24.4b[1]
+	FMOVQ 64(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98eb88 // sdot v8.4s, v28.16b, v24.4b[2]
+	FMOVQ 80(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98eb89 // sdot v9.4s, v28.16b, v24.4b[2]
+	FMOVQ 96(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8eb88 // sdot v8.4s, v28.16b, v24.4b[3]
+	FMOVQ 112(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8eb89 // sdot v9.4s, v28.16b, v24.4b[3]
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4ebc9d08 // mul v8.4s, v8.4s, v28.4s
+	WORD $0x4ebd9d29 // mul v9.4s, v9.4s, v29.4s
+	FMOVQ.P 16(R2), F24
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	FMOVQ 0(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e390 // sdot v16.4s, v28.16b, v24.4b[0]
+	FMOVQ 16(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e391 // sdot v17.4s, v28.16b, v24.4b[0]
+	FMOVQ 32(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8e390 // sdot v16.4s, v28.16b, v24.4b[1]
+	FMOVQ 48(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8e391 // sdot v17.4s, v28.16b, v24.4b[1]
+	FMOVQ 64(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98eb90 // sdot v16.4s, v28.16b, v24.4b[2]
+	FMOVQ 80(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98eb91 // sdot v17.4s, v28.16b, v24.4b[2]
+	FMOVQ 96(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8eb90 // sdot v16.4s, v28.16b, v24.4b[3]
+	FMOVQ 112(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8eb91 // sdot v17.4s, v28.16b, v24.4b[3]
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4ebc9608 // mla v8.4s, v16.4s, v28.4s
+	WORD $0x4ebd9629 // mla v9.4s, v17.4s, v29.4s
+	ADD $192, R0, R0
+	ADD $16, R7, R7
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	SUBS $1, R9, R9
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	ADD $16, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	ADD $32, R4, R4
+	SUBS $1, R8, R8
+	BNE panel
+	RET
+
+// func groupQ6Kx2Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ6Kx2Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD $8, R9
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FMOVQ 0(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e388 // sdot v8.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e38a // sdot v10.4s, v28.16b, v24.4b[1]
+	FMOVQ 16(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e389 // sdot v9.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e38b // sdot v11.4s, v28.16b, v24.4b[1]
+	FMOVQ 32(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98eb88 // sdot v8.4s, v28.16b, v24.4b[2]
+	WORD $0x4fb8eb8a // sdot v10.4s, v28.16b, v24.4b[3]
+	FMOVQ 48(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98eb89 // sdot v9.4s, v28.16b, v24.4b[2]
+	WORD $0x4fb8eb8b // sdot v11.4s, v28.16b, v24.4b[3]
+	FMOVQ 64(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99e388 // sdot v8.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e38a // sdot v10.4s, v28.16b, v25.4b[1]
+	FMOVQ 80(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99e389 // sdot v9.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e38b // sdot v11.4s, v28.16b, v25.4b[1]
+	FMOVQ 96(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99eb88 // sdot v8.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb8a // sdot v10.4s, v28.16b, v25.4b[3]
+	FMOVQ 112(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99eb89 // sdot v9.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb8b // sdot v11.4s, v28.16b, v25.4b[3]
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4ebc9d08 // mul v8.4s, v8.4s, v28.4s
+	WORD $0x4ebd9d29 // mul v9.4s, v9.4s, v29.4s
+	WORD $0x4ebc9d4a // mul v10.4s, v10.4s, v28.4s
+	WORD $0x4ebd9d6b // mul v11.4s, v11.4s, v29.4s
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	FMOVQ 0(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e390 // sdot v16.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e392 // sdot v18.4s, v28.16b, v24.4b[1]
+	FMOVQ 16(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e391 // sdot v17.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e393 // sdot v19.4s, v28.16b, v24.4b[1]
+	FMOVQ 32(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98eb90 // sdot v16.4s, v28.16b, v24.4b[2]
+	WORD $0x4fb8eb92 // sdot v18.4s, v28.16b, v24.4b[3]
+	FMOVQ 48(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98eb91 // sdot v17.4s, v28.16b, v24.4b[2]
+	WORD $0x4fb8eb93 // sdot v19.4s, v28.16b, v24.4b[3]
+	FMOVQ 64(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99e390 // sdot v16.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e392 // sdot v18.4s, v28.16b, v25.4b[1]
+	FMOVQ 80(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99e391 // sdot v17.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e393 // sdot v19.4s, v28.16b, v25.4b[1]
+	FMOVQ 96(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99eb90 // sdot v16.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb92 // sdot v18.4s, v28.16b, v25.4b[3]
+	FMOVQ 112(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99eb91 // sdot v17.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb93 // sdot v19.4s, v28.16b, v25.4b[3]
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4ebc9608 // mla v8.4s, v16.4s, v28.4s
+	WORD $0x4ebd9629 // mla v9.4s, v17.4s, v29.4s
+	WORD $0x4ebc964a // mla v10.4s, v18.4s, v28.4s
+	WORD $0x4ebd966b // mla v11.4s, v19.4s, v29.4s
+	ADD $192, R0, R0
+	ADD $16, R7, R7
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	SUBS $1, R9, R9
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	ADD $16, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ6Kx3Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ6Kx3Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	MOVD $8, R9
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FMOVQ 0(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e388 // sdot v8.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e38a // sdot v10.4s, v28.16b, v24.4b[1]
+	WORD $0x4f98eb8c // sdot v12.4s, v28.16b, v24.4b[2]
+	FMOVQ 16(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e389 // sdot v9.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e38b // sdot v11.4s, v28.16b, v24.4b[1]
+	WORD $0x4f98eb8d // sdot v13.4s, v28.16b, v24.4b[2]
+	FMOVQ 32(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8eb88 // sdot v8.4s, v28.16b, v24.4b[3]
+	WORD $0x4f99e38a // sdot v10.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e38c // sdot v12.4s, v28.16b, v25.4b[1]
+	FMOVQ 48(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8eb89 // sdot v9.4s, v28.16b, v24.4b[3]
+	WORD $0x4f99e38b // sdot v11.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e38d // sdot v13.4s, v28.16b, v25.4b[1]
+	FMOVQ 64(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99eb88 // sdot v8.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb8a // sdot v10.4s, v28.16b, v25.4b[3]
+	WORD $0x4f9ae38c // sdot v12.4s, v28.16b, v26.4b[0]
+	FMOVQ 80(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99eb89 // sdot v9.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb8b // sdot v11.4s, v28.16b, v25.4b[3]
+	WORD $0x4f9ae38d // sdot v13.4s, v28.16b, v26.4b[0]
+	FMOVQ 96(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fbae388 // sdot v8.4s, v28.16b, v26.4b[1]
+	WORD $0x4f9aeb8a // sdot v10.4s, v28.16b, v26.4b[2]
+	WORD $0x4fbaeb8c // sdot v12.4s, v28.16b, v26.4b[3]
+	FMOVQ 112(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fbae389 // sdot v9.4s, v28.16b, v26.4b[1]
+	WORD $0x4f9aeb8b // sdot v11.4s, v28.16b, v26.4b[2]
+	WORD $0x4fbaeb8d // sdot v13.4s, v28.16b, v26.4b[3]
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4ebc9d08 // mul v8.4s, v8.4s, v28.4s
+	WORD $0x4ebd9d29 // mul v9.4s, v9.4s, v29.4s
+	WORD $0x4ebc9d4a // mul v10.4s, v10.4s, v28.4s
+	WORD $0x4ebd9d6b // mul v11.4s, v11.4s, v29.4s
+	WORD $0x4ebc9d8c // mul v12.4s, v12.4s, v28.4s
+	WORD $0x4ebd9dad // mul v13.4s, v13.4s, v29.4s
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	FMOVQ 0(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e390 // sdot v16.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e392 // sdot v18.4s, v28.16b, v24.4b[1]
+	WORD $0x4f98eb94 // sdot v20.4s, v28.16b, v24.4b[2]
+	FMOVQ 16(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e391 // sdot v17.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e393 // sdot v19.4s, v28.16b, v24.4b[1]
+	WORD $0x4f98eb95 // sdot v21.4s, v28.16b, v24.4b[2]
+	FMOVQ 32(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8eb90 // sdot v16.4s, v28.16b, v24.4b[3]
+	WORD $0x4f99e392 // sdot v18.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e394 // sdot v20.4s, v28.16b, v25.4b[1]
+	FMOVQ 48(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fb8eb91 // sdot v17.4s, v28.16b, v24.4b[3]
+	WORD $0x4f99e393 // sdot v19.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e395 // sdot v21.4s, v28.16b, v25.4b[1]
+	FMOVQ 64(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99eb90 // sdot v16.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb92 // sdot v18.4s, v28.16b, v25.4b[3]
+	WORD $0x4f9ae394 // sdot v20.4s, v28.16b, v26.4b[0]
+	FMOVQ 80(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99eb91 // sdot v17.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb93 // sdot v19.4s, v28.16b, v25.4b[3]
+	WORD $0x4f9ae395 // sdot v21.4s, v28.16b, v26.4b[0]
+	FMOVQ 96(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fbae390 // sdot v16.4s, v28.16b, v26.4b[1]
+	WORD $0x4f9aeb92 // sdot v18.4s, v28.16b, v26.4b[2]
+	WORD $0x4fbaeb94 // sdot v20.4s, v28.16b, v26.4b[3]
+	FMOVQ 112(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4fbae391 // sdot v17.4s, v28.16b, v26.4b[1]
+	WORD $0x4f9aeb93 // sdot v19.4s, v28.16b, v26.4b[2]
+	WORD $0x4fbaeb95 // sdot v21.4s, v28.16b, v26.4b[3]
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4ebc9608 // mla v8.4s, v16.4s, v28.4s
+	WORD $0x4ebd9629 // mla v9.4s, v17.4s, v29.4s
+	WORD $0x4ebc964a // mla v10.4s, v18.4s, v28.4s
+	WORD $0x4ebd966b // mla v11.4s, v19.4s, v29.4s
+	WORD $0x4ebc968c // mla v12.4s, v20.4s, v28.4s
+	WORD $0x4ebd96ad // mla v13.4s, v21.4s, v29.4s
+	ADD $192, R0, R0
+	ADD $16, R7, R7
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	SUBS $1, R9, R9
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	ADD $16, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
+	RET
+
+// func groupQ6Kx4Dot(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, ldo int)
+TEXT ·groupQ6Kx4Dot(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD ws+16(FP), R1
+	MOVD out+48(FP), R4
+	MOVD fine+8(FP), R7
+	MOVD ldo+64(FP), R8
+	LSL $2, R8, R8
+	MOVD a+24(FP), R2
+	MOVD as+32(FP), R3
+	MOVD blocks+56(FP), R5
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	LSR $3, R5, R5
+	MOVD R4, R6
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F4, F5), 0(R6)
+	ADD R8, R6, R6
+	FSTPQ (F6, F7), 0(R6)
+block:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	MOVD $8, R9
+part:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FMOVQ 0(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e388 // sdot v8.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e38a // sdot v10.4s, v28.16b, v24.4b[1]
+	WORD $0x4f98eb8c // sdot v12.4s, v28.16b, v24.4b[2]
+	WORD $0x4fb8eb8e // sdot v14.4s, v28.16b, v24.4b[3]
+	FMOVQ 16(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e389 // sdot v9.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e38b // sdot v11.4s, v28.16b, v24.4b[1]
+	WORD $0x4f98eb8d // sdot v13.4s, v28.16b, v24.4b[2]
+	WORD $0x4fb8eb8f // sdot v15.4s, v28.16b, v24.4b[3]
+	FMOVQ 32(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99e388 // sdot v8.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e38a // sdot v10.4s, v28.16b, v25.4b[1]
+	WORD $0x4f99eb8c // sdot v12.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb8e // sdot v14.4s, v28.16b, v25.4b[3]
+	FMOVQ 48(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99e389 // sdot v9.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e38b // sdot v11.4s, v28.16b, v25.4b[1]
+	WORD $0x4f99eb8d // sdot v13.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb8f // sdot v15.4s, v28.16b, v25.4b[3]
+	FMOVQ 64(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f9ae388 // sdot v8.4s, v28.16b, v26.4b[0]
+	WORD $0x4fbae38a // sdot v10.4s, v28.16b, v26.4b[1]
+	WORD $0x4f9aeb8c // sdot v12.4s, v28.16b, v26.4b[2]
+	WORD $0x4fbaeb8e // sdot v14.4s, v28.16b, v26.4b[3]
+	FMOVQ 80(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VSHL $4, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f9ae389 // sdot v9.4s, v28.16b, v26.4b[0]
+	WORD $0x4fbae38b // sdot v11.4s, v28.16b, v26.4b[1]
+	WORD $0x4f9aeb8d // sdot v13.4s, v28.16b, v26.4b[2]
+	WORD $0x4fbaeb8f // sdot v15.4s, v28.16b, v26.4b[3]
+	FMOVQ 96(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f9be388 // sdot v8.4s, v28.16b, v27.4b[0]
+	WORD $0x4fbbe38a // sdot v10.4s, v28.16b, v27.4b[1]
+	WORD $0x4f9beb8c // sdot v12.4s, v28.16b, v27.4b[2]
+	WORD $0x4fbbeb8e // sdot v14.4s, v28.16b, v27.4b[3]
+	FMOVQ 112(R0), F28
+	VMOVI $15, V29.B16
+	VAND V29.B16, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VSHL $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f9be389 // sdot v9.4s, v28.16b, v27.4b[0]
+	WORD $0x4fbbe38b // sdot v11.4s, v28.16b, v27.4b[1]
+	WORD $0x4f9beb8d // sdot v13.4s, v28.16b, v27.4b[2]
+	WORD $0x4fbbeb8f // sdot v15.4s, v28.16b, v27.4b[3]
+	FMOVD 0(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4ebc9d08 // mul v8.4s, v8.4s, v28.4s
+	WORD $0x4ebd9d29 // mul v9.4s, v9.4s, v29.4s
+	WORD $0x4ebc9d4a // mul v10.4s, v10.4s, v28.4s
+	WORD $0x4ebd9d6b // mul v11.4s, v11.4s, v29.4s
+	WORD $0x4ebc9d8c // mul v12.4s, v12.4s, v28.4s
+	WORD $0x4ebd9dad // mul v13.4s, v13.4s, v29.4s
+	WORD $0x4ebc9dce // mul v14.4s, v14.4s, v28.4s
+	WORD $0x4ebd9def // mul v15.4s, v15.4s, v29.4s
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R2), F25
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R2), F27
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+	FMOVQ 0(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e390 // sdot v16.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e392 // sdot v18.4s, v28.16b, v24.4b[1]
+	WORD $0x4f98eb94 // sdot v20.4s, v28.16b, v24.4b[2]
+	WORD $0x4fb8eb96 // sdot v22.4s, v28.16b, v24.4b[3]
+	FMOVQ 16(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f98e391 // sdot v17.4s, v28.16b, v24.4b[0]
+	WORD $0x4fb8e393 // sdot v19.4s, v28.16b, v24.4b[1]
+	WORD $0x4f98eb95 // sdot v21.4s, v28.16b, v24.4b[2]
+	WORD $0x4fb8eb97 // sdot v23.4s, v28.16b, v24.4b[3]
+	FMOVQ 32(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 128(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99e390 // sdot v16.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e392 // sdot v18.4s, v28.16b, v25.4b[1]
+	WORD $0x4f99eb94 // sdot v20.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb96 // sdot v22.4s, v28.16b, v25.4b[3]
+	FMOVQ 48(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 144(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f99e391 // sdot v17.4s, v28.16b, v25.4b[0]
+	WORD $0x4fb9e393 // sdot v19.4s, v28.16b, v25.4b[1]
+	WORD $0x4f99eb95 // sdot v21.4s, v28.16b, v25.4b[2]
+	WORD $0x4fb9eb97 // sdot v23.4s, v28.16b, v25.4b[3]
+	FMOVQ 64(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f9ae390 // sdot v16.4s, v28.16b, v26.4b[0]
+	WORD $0x4fbae392 // sdot v18.4s, v28.16b, v26.4b[1]
+	WORD $0x4f9aeb94 // sdot v20.4s, v28.16b, v26.4b[2]
+	WORD $0x4fbaeb96 // sdot v22.4s, v28.16b, v26.4b[3]
+	FMOVQ 80(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f9ae391 // sdot v17.4s, v28.16b, v26.4b[0]
+	WORD $0x4fbae393 // sdot v19.4s, v28.16b, v26.4b[1]
+	WORD $0x4f9aeb95 // sdot v21.4s, v28.16b, v26.4b[2]
+	WORD $0x4fbaeb97 // sdot v23.4s, v28.16b, v26.4b[3]
+	FMOVQ 96(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 160(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f9be390 // sdot v16.4s, v28.16b, v27.4b[0]
+	WORD $0x4fbbe392 // sdot v18.4s, v28.16b, v27.4b[1]
+	WORD $0x4f9beb94 // sdot v20.4s, v28.16b, v27.4b[2]
+	WORD $0x4fbbeb96 // sdot v22.4s, v28.16b, v27.4b[3]
+	FMOVQ 112(R0), F28
+	VUSHR $4, V28.B16, V28.B16
+	VMOVI $48, V31.B16
+	FMOVQ 176(R0), F29
+	VUSHR $2, V29.B16, V29.B16
+	VAND V31.B16, V29.B16, V29.B16
+	VORR V29.B16, V28.B16, V28.B16
+	VMOVI $32, V29.B16
+	VSUB V29.B16, V28.B16, V28.B16
+	WORD $0x4f9be391 // sdot v17.4s, v28.16b, v27.4b[0]
+	WORD $0x4fbbe393 // sdot v19.4s, v28.16b, v27.4b[1]
+	WORD $0x4f9beb95 // sdot v21.4s, v28.16b, v27.4b[2]
+	WORD $0x4fbbeb97 // sdot v23.4s, v28.16b, v27.4b[3]
+	FMOVD 8(R7), F28
+	WORD $0x0f08a79c // sshll v28.8h, v28.8b, #0
+	WORD $0x4f10a79d // sshll2 v29.4s, v28.8h, #0
+	WORD $0x0f10a79c // sshll v28.4s, v28.4h, #0
+	WORD $0x4ebc9608 // mla v8.4s, v16.4s, v28.4s
+	WORD $0x4ebd9629 // mla v9.4s, v17.4s, v29.4s
+	WORD $0x4ebc964a // mla v10.4s, v18.4s, v28.4s
+	WORD $0x4ebd966b // mla v11.4s, v19.4s, v29.4s
+	WORD $0x4ebc968c // mla v12.4s, v20.4s, v28.4s
+	WORD $0x4ebd96ad // mla v13.4s, v21.4s, v29.4s
+	WORD $0x4ebc96ce // mla v14.4s, v22.4s, v28.4s
+	WORD $0x4ebd96ef // mla v15.4s, v23.4s, v29.4s
+	ADD $192, R0, R0
+	ADD $16, R7, R7
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9b9108 // fmul v8.4s, v8.4s, v27.s[0]
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f9b9129 // fmul v9.4s, v9.4s, v27.s[0]
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9b914a // fmul v10.4s, v10.4s, v27.s[0]
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f9b916b // fmul v11.4s, v11.4s, v27.s[0]
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f9b918c // fmul v12.4s, v12.4s, v27.s[0]
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9b91ad // fmul v13.4s, v13.4s, v27.s[0]
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVS.P 4(R3), F27
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9b91ce // fmul v14.4s, v14.4s, v27.s[0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9b91ef // fmul v15.4s, v15.4s, v27.s[0]
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	SUBS $1, R9, R9
+	BNE part
+	FMOVQ 0(R1), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	WORD $0x6e38dc00 // fmul v0.4s, v0.4s, v24.4s
+	WORD $0x6e39dc21 // fmul v1.4s, v1.4s, v25.4s
+	WORD $0x6e38dc42 // fmul v2.4s, v2.4s, v24.4s
+	WORD $0x6e39dc63 // fmul v3.4s, v3.4s, v25.4s
+	WORD $0x6e38dc84 // fmul v4.4s, v4.4s, v24.4s
+	WORD $0x6e39dca5 // fmul v5.4s, v5.4s, v25.4s
+	WORD $0x6e38dcc6 // fmul v6.4s, v6.4s, v24.4s
+	WORD $0x6e39dce7 // fmul v7.4s, v7.4s, v25.4s
+	ADD $16, R1, R1
+	MOVD R4, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	FSTPQ (F0, F1), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	FSTPQ (F2, F3), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	FSTPQ (F4, F5), 0(R6)
+	ADD R8, R6, R6
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
+	FSTPQ (F6, F7), 0(R6)
+	SUBS $1, R5, R5
+	BNE block
 	RET
 
 // func plainF32p4x1(w *float32, x, out *float32, cols, ldx, ldo int)
@@ -3458,6 +19760,458 @@ column:
 	FSTPQ (F6, F7), 0(R2)
 	RET
 
+// func plainBF16p4x1(w *uint16, x, out *float32, cols, ldx, ldo int)
+TEXT ·plainBF16p4x1(SB), NOSPLIT, $0-48
+	MOVD cols+24(FP), R0
+	MOVD out+16(FP), R2
+	MOVD $16, R1
+	MUL R0, R1, R1
+	MOVD w+0(FP), R3
+	ADD R1, R3, R4
+	ADD R1, R4, R5
+	ADD R1, R5, R6
+	MOVD ldx+32(FP), R7
+	LSL $2, R7, R7
+	MOVD x+8(FP), R8
+	MOVD ldo+40(FP), R9
+	LSL $2, R9, R9
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+column:
+	FMOVQ.P 16(R3), F17
+	WORD $0x2e613a30 // shll v16.4s, v17.4h, #16
+	WORD $0x6e613a31 // shll2 v17.4s, v17.8h, #16
+	FMOVQ.P 16(R4), F19
+	WORD $0x2e613a72 // shll v18.4s, v19.4h, #16
+	WORD $0x6e613a73 // shll2 v19.4s, v19.8h, #16
+	FMOVQ.P 16(R5), F21
+	WORD $0x2e613ab4 // shll v20.4s, v21.4h, #16
+	WORD $0x6e613ab5 // shll2 v21.4s, v21.8h, #16
+	FMOVQ.P 16(R6), F23
+	WORD $0x2e613af6 // shll v22.4s, v23.4h, #16
+	WORD $0x6e613af7 // shll2 v23.4s, v23.8h, #16
+	FMOVS.P 4(R8), F24
+	WORD $0x4f98921c // fmul v28.4s, v16.4s, v24.s[0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4f98923d // fmul v29.4s, v17.4s, v24.s[0]
+	WORD $0x4e3dd421 // fadd v1.4s, v1.4s, v29.4s
+	WORD $0x4f98925e // fmul v30.4s, v18.4s, v24.s[0]
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4f98927f // fmul v31.4s, v19.4s, v24.s[0]
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	WORD $0x4f98929c // fmul v28.4s, v20.4s, v24.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f9892bd // fmul v29.4s, v21.4s, v24.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x4f9892de // fmul v30.4s, v22.4s, v24.s[0]
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4f9892ff // fmul v31.4s, v23.4s, v24.s[0]
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	SUBS $1, R0, R0
+	BNE column
+	FSTPQ (F0, F1), 0(R2)
+	FSTPQ (F2, F3), 32(R2)
+	FSTPQ (F4, F5), 64(R2)
+	FSTPQ (F6, F7), 96(R2)
+	RET
+
+// func plainBF16p1x1(w *uint16, x, out *float32, cols, ldx, ldo int)
+TEXT ·plainBF16p1x1(SB), NOSPLIT, $0-48
+	MOVD cols+24(FP), R0
+	MOVD out+16(FP), R2
+	MOVD $16, R1
+	MUL R0, R1, R1
+	MOVD w+0(FP), R3
+	MOVD ldx+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+8(FP), R5
+	MOVD ldo+40(FP), R6
+	LSL $2, R6, R6
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+column:
+	FMOVQ.P 16(R3), F17
+	WORD $0x2e613a30 // shll v16.4s, v17.4h, #16
+	WORD $0x6e613a31 // shll2 v17.4s, v17.8h, #16
+	FMOVS.P 4(R5), F24
+	WORD $0x4f98921c // fmul v28.4s, v16.4s, v24.s[0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4f98923d // fmul v29.4s, v17.4s, v24.s[0]
+	WORD $0x4e3dd421 // fadd v1.4s, v1.4s, v29.4s
+	SUBS $1, R0, R0
+	BNE column
+	FSTPQ (F0, F1), 0(R2)
+	RET
+
+// func plainBF16p2x2(w *uint16, x, out *float32, cols, ldx, ldo int)
+TEXT ·plainBF16p2x2(SB), NOSPLIT, $0-48
+	MOVD cols+24(FP), R0
+	MOVD out+16(FP), R2
+	MOVD $16, R1
+	MUL R0, R1, R1
+	MOVD w+0(FP), R3
+	ADD R1, R3, R4
+	MOVD ldx+32(FP), R5
+	LSL $2, R5, R5
+	MOVD x+8(FP), R6
+	ADD R5, R6, R7
+	MOVD ldo+40(FP), R8
+	LSL $2, R8, R8
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+column:
+	FMOVQ.P 16(R3), F17
+	WORD $0x2e613a30 // shll v16.4s, v17.4h, #16
+	WORD $0x6e613a31 // shll2 v17.4s, v17.8h, #16
+	FMOVQ.P 16(R4), F19
+	WORD $0x2e613a72 // shll v18.4s, v19.4h, #16
+	WORD $0x6e613a73 // shll2 v19.4s, v19.8h, #16
+	FMOVS.P 4(R6), F24
+	WORD $0x4f98921c // fmul v28.4s, v16.4s, v24.s[0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4f98923d // fmul v29.4s, v17.4s, v24.s[0]
+	WORD $0x4e3dd421 // fadd v1.4s, v1.4s, v29.4s
+	WORD $0x4f98925e // fmul v30.4s, v18.4s, v24.s[0]
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4f98927f // fmul v31.4s, v19.4s, v24.s[0]
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R7), F25
+	WORD $0x4f99921c // fmul v28.4s, v16.4s, v25.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f99923d // fmul v29.4s, v17.4s, v25.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x4f99925e // fmul v30.4s, v18.4s, v25.s[0]
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4f99927f // fmul v31.4s, v19.4s, v25.s[0]
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	SUBS $1, R0, R0
+	BNE column
+	FSTPQ (F0, F1), 0(R2)
+	FSTPQ (F2, F3), 32(R2)
+	ADD R8, R2, R2
+	FSTPQ (F4, F5), 0(R2)
+	FSTPQ (F6, F7), 32(R2)
+	RET
+
+// func plainBF16p1x2(w *uint16, x, out *float32, cols, ldx, ldo int)
+TEXT ·plainBF16p1x2(SB), NOSPLIT, $0-48
+	MOVD cols+24(FP), R0
+	MOVD out+16(FP), R2
+	MOVD $16, R1
+	MUL R0, R1, R1
+	MOVD w+0(FP), R3
+	MOVD ldx+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+8(FP), R5
+	ADD R4, R5, R6
+	MOVD ldo+40(FP), R7
+	LSL $2, R7, R7
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+column:
+	FMOVQ.P 16(R3), F17
+	WORD $0x2e613a30 // shll v16.4s, v17.4h, #16
+	WORD $0x6e613a31 // shll2 v17.4s, v17.8h, #16
+	FMOVS.P 4(R5), F24
+	WORD $0x4f98921c // fmul v28.4s, v16.4s, v24.s[0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4f98923d // fmul v29.4s, v17.4s, v24.s[0]
+	WORD $0x4e3dd421 // fadd v1.4s, v1.4s, v29.4s
+	FMOVS.P 4(R6), F25
+	WORD $0x4f99921c // fmul v28.4s, v16.4s, v25.s[0]
+	WORD $0x4e3cd442 // fadd v2.4s, v2.4s, v28.4s
+	WORD $0x4f99923d // fmul v29.4s, v17.4s, v25.s[0]
+	WORD $0x4e3dd463 // fadd v3.4s, v3.4s, v29.4s
+	SUBS $1, R0, R0
+	BNE column
+	FSTPQ (F0, F1), 0(R2)
+	ADD R7, R2, R2
+	FSTPQ (F2, F3), 0(R2)
+	RET
+
+// func plainBF16p2x3(w *uint16, x, out *float32, cols, ldx, ldo int)
+TEXT ·plainBF16p2x3(SB), NOSPLIT, $0-48
+	MOVD cols+24(FP), R0
+	MOVD out+16(FP), R2
+	MOVD $16, R1
+	MUL R0, R1, R1
+	MOVD w+0(FP), R3
+	ADD R1, R3, R4
+	MOVD ldx+32(FP), R5
+	LSL $2, R5, R5
+	MOVD x+8(FP), R6
+	ADD R5, R6, R7
+	ADD R5, R7, R8
+	MOVD ldo+40(FP), R9
+	LSL $2, R9, R9
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+column:
+	FMOVQ.P 16(R3), F17
+	WORD $0x2e613a30 // shll v16.4s, v17.4h, #16
+	WORD $0x6e613a31 // shll2 v17.4s, v17.8h, #16
+	FMOVQ.P 16(R4), F19
+	WORD $0x2e613a72 // shll v18.4s, v19.4h, #16
+	WORD $0x6e613a73 // shll2 v19.4s, v19.8h, #16
+	FMOVS.P 4(R6), F24
+	WORD $0x4f98921c // fmul v28.4s, v16.4s, v24.s[0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4f98923d // fmul v29.4s, v17.4s, v24.s[0]
+	WORD $0x4e3dd421 // fadd v1.4s, v1.4s, v29.4s
+	WORD $0x4f98925e // fmul v30.4s, v18.4s, v24.s[0]
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4f98927f // fmul v31.4s, v19.4s, v24.s[0]
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R7), F25
+	WORD $0x4f99921c // fmul v28.4s, v16.4s, v25.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f99923d // fmul v29.4s, v17.4s, v25.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x4f99925e // fmul v30.4s, v18.4s, v25.s[0]
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4f99927f // fmul v31.4s, v19.4s, v25.s[0]
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	FMOVS.P 4(R8), F26
+	WORD $0x4f9a921c // fmul v28.4s, v16.4s, v26.s[0]
+	WORD $0x4e3cd508 // fadd v8.4s, v8.4s, v28.4s
+	WORD $0x4f9a923d // fmul v29.4s, v17.4s, v26.s[0]
+	WORD $0x4e3dd529 // fadd v9.4s, v9.4s, v29.4s
+	WORD $0x4f9a925e // fmul v30.4s, v18.4s, v26.s[0]
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4f9a927f // fmul v31.4s, v19.4s, v26.s[0]
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	SUBS $1, R0, R0
+	BNE column
+	FSTPQ (F0, F1), 0(R2)
+	FSTPQ (F2, F3), 32(R2)
+	ADD R9, R2, R2
+	FSTPQ (F4, F5), 0(R2)
+	FSTPQ (F6, F7), 32(R2)
+	ADD R9, R2, R2
+	FSTPQ (F8, F9), 0(R2)
+	FSTPQ (F10, F11), 32(R2)
+	RET
+
+// func plainBF16p1x3(w *uint16, x, out *float32, cols, ldx, ldo int)
+TEXT ·plainBF16p1x3(SB), NOSPLIT, $0-48
+	MOVD cols+24(FP), R0
+	MOVD out+16(FP), R2
+	MOVD $16, R1
+	MUL R0, R1, R1
+	MOVD w+0(FP), R3
+	MOVD ldx+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+8(FP), R5
+	ADD R4, R5, R6
+	ADD R4, R6, R7
+	MOVD ldo+40(FP), R8
+	LSL $2, R8, R8
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+column:
+	FMOVQ.P 16(R3), F17
+	WORD $0x2e613a30 // shll v16.4s, v17.4h, #16
+	WORD $0x6e613a31 // shll2 v17.4s, v17.8h, #16
+	FMOVS.P 4(R5), F24
+	WORD $0x4f98921c // fmul v28.4s, v16.4s, v24.s[0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4f98923d // fmul v29.4s, v17.4s, v24.s[0]
+	WORD $0x4e3dd421 // fadd v1.4s, v1.4s, v29.4s
+	FMOVS.P 4(R6), F25
+	WORD $0x4f99921c // fmul v28.4s, v16.4s, v25.s[0]
+	WORD $0x4e3cd442 // fadd v2.4s, v2.4s, v28.4s
+	WORD $0x4f99923d // fmul v29.4s, v17.4s, v25.s[0]
+	WORD $0x4e3dd463 // fadd v3.4s, v3.4s, v29.4s
+	FMOVS.P 4(R7), F26
+	WORD $0x4f9a921c // fmul v28.4s, v16.4s, v26.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f9a923d // fmul v29.4s, v17.4s, v26.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	SUBS $1, R0, R0
+	BNE column
+	FSTPQ (F0, F1), 0(R2)
+	ADD R8, R2, R2
+	FSTPQ (F2, F3), 0(R2)
+	ADD R8, R2, R2
+	FSTPQ (F4, F5), 0(R2)
+	RET
+
+// func plainBF16p2x4(w *uint16, x, out *float32, cols, ldx, ldo int)
+TEXT ·plainBF16p2x4(SB), NOSPLIT, $0-48
+	MOVD cols+24(FP), R0
+	MOVD out+16(FP), R2
+	MOVD $16, R1
+	MUL R0, R1, R1
+	MOVD w+0(FP), R3
+	ADD R1, R3, R4
+	MOVD ldx+32(FP), R5
+	LSL $2, R5, R5
+	MOVD x+8(FP), R6
+	ADD R5, R6, R7
+	ADD R5, R7, R8
+	ADD R5, R8, R9
+	MOVD ldo+40(FP), R10
+	LSL $2, R10, R10
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+column:
+	FMOVQ.P 16(R3), F17
+	WORD $0x2e613a30 // shll v16.4s, v17.4h, #16
+	WORD $0x6e613a31 // shll2 v17.4s, v17.8h, #16
+	FMOVQ.P 16(R4), F19
+	WORD $0x2e613a72 // shll v18.4s, v19.4h, #16
+	WORD $0x6e613a73 // shll2 v19.4s, v19.8h, #16
+	FMOVS.P 4(R6), F24
+	WORD $0x4f98921c // fmul v28.4s, v16.4s, v24.s[0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4f98923d // fmul v29.4s, v17.4s, v24.s[0]
+	WORD $0x4e3dd421 // fadd v1.4s, v1.4s, v29.4s
+	WORD $0x4f98925e // fmul v30.4s, v18.4s, v24.s[0]
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4f98927f // fmul v31.4s, v19.4s, v24.s[0]
+	WORD $0x4e3fd463 // fadd v3.4s, v3.4s, v31.4s
+	FMOVS.P 4(R7), F25
+	WORD $0x4f99921c // fmul v28.4s, v16.4s, v25.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f99923d // fmul v29.4s, v17.4s, v25.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	WORD $0x4f99925e // fmul v30.4s, v18.4s, v25.s[0]
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4f99927f // fmul v31.4s, v19.4s, v25.s[0]
+	WORD $0x4e3fd4e7 // fadd v7.4s, v7.4s, v31.4s
+	FMOVS.P 4(R8), F26
+	WORD $0x4f9a921c // fmul v28.4s, v16.4s, v26.s[0]
+	WORD $0x4e3cd508 // fadd v8.4s, v8.4s, v28.4s
+	WORD $0x4f9a923d // fmul v29.4s, v17.4s, v26.s[0]
+	WORD $0x4e3dd529 // fadd v9.4s, v9.4s, v29.4s
+	WORD $0x4f9a925e // fmul v30.4s, v18.4s, v26.s[0]
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4f9a927f // fmul v31.4s, v19.4s, v26.s[0]
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	FMOVS.P 4(R9), F27
+	WORD $0x4f9b921c // fmul v28.4s, v16.4s, v27.s[0]
+	WORD $0x4e3cd58c // fadd v12.4s, v12.4s, v28.4s
+	WORD $0x4f9b923d // fmul v29.4s, v17.4s, v27.s[0]
+	WORD $0x4e3dd5ad // fadd v13.4s, v13.4s, v29.4s
+	WORD $0x4f9b925e // fmul v30.4s, v18.4s, v27.s[0]
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4f9b927f // fmul v31.4s, v19.4s, v27.s[0]
+	WORD $0x4e3fd5ef // fadd v15.4s, v15.4s, v31.4s
+	SUBS $1, R0, R0
+	BNE column
+	FSTPQ (F0, F1), 0(R2)
+	FSTPQ (F2, F3), 32(R2)
+	ADD R10, R2, R2
+	FSTPQ (F4, F5), 0(R2)
+	FSTPQ (F6, F7), 32(R2)
+	ADD R10, R2, R2
+	FSTPQ (F8, F9), 0(R2)
+	FSTPQ (F10, F11), 32(R2)
+	ADD R10, R2, R2
+	FSTPQ (F12, F13), 0(R2)
+	FSTPQ (F14, F15), 32(R2)
+	RET
+
+// func plainBF16p1x4(w *uint16, x, out *float32, cols, ldx, ldo int)
+TEXT ·plainBF16p1x4(SB), NOSPLIT, $0-48
+	MOVD cols+24(FP), R0
+	MOVD out+16(FP), R2
+	MOVD $16, R1
+	MUL R0, R1, R1
+	MOVD w+0(FP), R3
+	MOVD ldx+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+8(FP), R5
+	ADD R4, R5, R6
+	ADD R4, R6, R7
+	ADD R4, R7, R8
+	MOVD ldo+40(FP), R9
+	LSL $2, R9, R9
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+column:
+	FMOVQ.P 16(R3), F17
+	WORD $0x2e613a30 // shll v16.4s, v17.4h, #16
+	WORD $0x6e613a31 // shll2 v17.4s, v17.8h, #16
+	FMOVS.P 4(R5), F24
+	WORD $0x4f98921c // fmul v28.4s, v16.4s, v24.s[0]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x4f98923d // fmul v29.4s, v17.4s, v24.s[0]
+	WORD $0x4e3dd421 // fadd v1.4s, v1.4s, v29.4s
+	FMOVS.P 4(R6), F25
+	WORD $0x4f99921c // fmul v28.4s, v16.4s, v25.s[0]
+	WORD $0x4e3cd442 // fadd v2.4s, v2.4s, v28.4s
+	WORD $0x4f99923d // fmul v29.4s, v17.4s, v25.s[0]
+	WORD $0x4e3dd463 // fadd v3.4s, v3.4s, v29.4s
+	FMOVS.P 4(R7), F26
+	WORD $0x4f9a921c // fmul v28.4s, v16.4s, v26.s[0]
+	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
+	WORD $0x4f9a923d // fmul v29.4s, v17.4s, v26.s[0]
+	WORD $0x4e3dd4a5 // fadd v5.4s, v5.4s, v29.4s
+	FMOVS.P 4(R8), F27
+	WORD $0x4f9b921c // fmul v28.4s, v16.4s, v27.s[0]
+	WORD $0x4e3cd4c6 // fadd v6.4s, v6.4s, v28.4s
+	WORD $0x4f9b923d // fmul v29.4s, v17.4s, v27.s[0]
+	WORD $0x4e3dd4e7 // fadd v7.4s, v7.4s, v29.4s
+	SUBS $1, R0, R0
+	BNE column
+	FSTPQ (F0, F1), 0(R2)
+	ADD R9, R2, R2
+	FSTPQ (F2, F3), 0(R2)
+	ADD R9, R2, R2
+	FSTPQ (F4, F5), 0(R2)
+	ADD R9, R2, R2
+	FSTPQ (F6, F7), 0(R2)
+	RET
+
 // func exp8(x *float32, n int)
 TEXT ·exp8(SB), NOSPLIT, $0-16
 	MOVD x+0(FP), R0
@@ -4190,13 +20944,15 @@ loop:
 	MOVB R1, ret+16(FP)
 	RET
 
-// func quantizeBlocks(x *float32, q *int8, scales *float32, sums *int32, blocks int)
-TEXT ·quantizeBlocks(SB), NOSPLIT, $0-40
+// func quantizeBlocks(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks int)
+TEXT ·quantizeBlocks(SB), NOSPLIT, $0-56
 	MOVD x+0(FP), R0
 	MOVD q+8(FP), R1
-	MOVD scales+16(FP), R2
-	MOVD sums+24(FP), R3
-	MOVD blocks+32(FP), R4
+	MOVD blocks+48(FP), R2
+	MOVD scales+16(FP), R3
+	MOVD eights+24(FP), R4
+	MOVD halves+32(FP), R5
+	MOVD weighted+40(FP), R6
 	MOVD $0x7fffffff, R25
 	VDUP R25, V30.S4
 	MOVD $0x42fe0000, R25
@@ -4224,12 +20980,12 @@ block:
 	WORD $0x6eab6529 // umax v9.4s, v9.4s, v11.4s
 	WORD $0x6ea96508 // umax v8.4s, v8.4s, v9.4s
 	WORD $0x6eb0a908 // umaxv s8, v8.4s
-	FMOVS F8, R5
-	MOVD $0x0d800000, R6
-	CMPW R6, R5
+	FMOVS F8, R7
+	MOVD $0x0d800000, R8
+	CMPW R8, R7
 	BLO tiny
-	MOVD $0x7f800000, R6
-	CMPW R6, R5
+	MOVD $0x7f800000, R8
+	CMPW R8, R7
 	BHS invalid
 	FDIVS F29, F8, F8
 	FDIVS F8, F28, F9
@@ -4264,19 +21020,31 @@ block:
 store:
 	FSTPQ.P (F0, F1), 32(R1)
 	WORD $0x4e202802 // saddlp v2.8h, v0.16b
-	WORD $0x4e206822 // sadalp v2.8h, v1.16b
 	WORD $0x4e703842 // saddlv s2, v2.8h
-	VSHL $3, V2.S4, V2.S4
-	FMOVS F8, (R2)
-	FMOVS F2, (R3)
-	ADD $4, R2, R2
+	FMOVS F2, R9
+	WORD $0x4e202822 // saddlp v2.8h, v1.16b
+	WORD $0x4e703842 // saddlv s2, v2.8h
+	FMOVS F2, R10
+	FMOVS F8, (R3)
+	LSL $16, R10, R7
+	BFI $0, R9, $16, R7
+	MOVW R7, (R5)
+	ADDW R9, R10, R7
+	SCVTFWS R7, F2
+	FMULS F8, F2, F2
+	FMOVS F2, (R6)
+	LSLW $3, R7, R7
+	MOVW R7, (R4)
 	ADD $4, R3, R3
-	SUBS $1, R4, R4
+	ADD $4, R4, R4
+	ADD $4, R5, R5
+	ADD $4, R6, R6
+	SUBS $1, R2, R2
 	BNE block
 	RET
 invalid:
-	MOVD $0x7fc00000, R6
-	FMOVS R6, F8
+	MOVD $0x7fc00000, R8
+	FMOVS R8, F8
 	B empty
 tiny:
 	VEOR V8.B16, V8.B16, V8.B16
@@ -4285,14 +21053,16 @@ empty:
 	VEOR V1.B16, V1.B16, V1.B16
 	B store
 
-// func quantizeStrided(x *float32, q *int8, scales *float32, sums *int32, blocks, step int)
-TEXT ·quantizeStrided(SB), NOSPLIT, $0-48
+// func quantizeStrided(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks, step int)
+TEXT ·quantizeStrided(SB), NOSPLIT, $0-64
 	MOVD x+0(FP), R0
 	MOVD q+8(FP), R1
-	MOVD scales+16(FP), R2
-	MOVD sums+24(FP), R3
-	MOVD blocks+32(FP), R4
-	MOVD step+40(FP), R5
+	MOVD blocks+48(FP), R2
+	MOVD scales+16(FP), R3
+	MOVD eights+24(FP), R4
+	MOVD halves+32(FP), R5
+	MOVD weighted+40(FP), R6
+	MOVD step+56(FP), R7
 	MOVD $0x7fffffff, R25
 	VDUP R25, V30.S4
 	MOVD $0x42fe0000, R25
@@ -4320,12 +21090,12 @@ block:
 	WORD $0x6eab6529 // umax v9.4s, v9.4s, v11.4s
 	WORD $0x6ea96508 // umax v8.4s, v8.4s, v9.4s
 	WORD $0x6eb0a908 // umaxv s8, v8.4s
-	FMOVS F8, R6
-	MOVD $0x0d800000, R7
-	CMPW R7, R6
+	FMOVS F8, R8
+	MOVD $0x0d800000, R9
+	CMPW R9, R8
 	BLO tiny
-	MOVD $0x7f800000, R7
-	CMPW R7, R6
+	MOVD $0x7f800000, R9
+	CMPW R9, R8
 	BHS invalid
 	FDIVS F29, F8, F8
 	FDIVS F8, F28, F9
@@ -4358,28 +21128,40 @@ block:
 	WORD $0x0e212981 // xtn v1.8b, v12.8h
 	WORD $0x4e2129a1 // xtn2 v1.16b, v13.8h
 store:
-	VST1.P V0.S[0], (R1)(R5)
-	VST1.P V0.S[1], (R1)(R5)
-	VST1.P V0.S[2], (R1)(R5)
-	VST1.P V0.S[3], (R1)(R5)
-	VST1.P V1.S[0], (R1)(R5)
-	VST1.P V1.S[1], (R1)(R5)
-	VST1.P V1.S[2], (R1)(R5)
-	VST1.P V1.S[3], (R1)(R5)
+	VST1.P V0.S[0], (R1)(R7)
+	VST1.P V0.S[1], (R1)(R7)
+	VST1.P V0.S[2], (R1)(R7)
+	VST1.P V0.S[3], (R1)(R7)
+	VST1.P V1.S[0], (R1)(R7)
+	VST1.P V1.S[1], (R1)(R7)
+	VST1.P V1.S[2], (R1)(R7)
+	VST1.P V1.S[3], (R1)(R7)
 	WORD $0x4e202802 // saddlp v2.8h, v0.16b
-	WORD $0x4e206822 // sadalp v2.8h, v1.16b
 	WORD $0x4e703842 // saddlv s2, v2.8h
-	VSHL $3, V2.S4, V2.S4
-	FMOVS F8, (R2)
-	FMOVS F2, (R3)
-	ADD R5, R2, R2
-	ADD R5, R3, R3
-	SUBS $1, R4, R4
+	FMOVS F2, R10
+	WORD $0x4e202822 // saddlp v2.8h, v1.16b
+	WORD $0x4e703842 // saddlv s2, v2.8h
+	FMOVS F2, R11
+	FMOVS F8, (R3)
+	LSL $16, R11, R8
+	BFI $0, R10, $16, R8
+	MOVW R8, (R5)
+	ADDW R10, R11, R8
+	SCVTFWS R8, F2
+	FMULS F8, F2, F2
+	FMOVS F2, (R6)
+	LSLW $3, R8, R8
+	MOVW R8, (R4)
+	ADD R7, R3, R3
+	ADD R7, R4, R4
+	ADD R7, R5, R5
+	ADD R7, R6, R6
+	SUBS $1, R2, R2
 	BNE block
 	RET
 invalid:
-	MOVD $0x7fc00000, R7
-	FMOVS R7, F8
+	MOVD $0x7fc00000, R9
+	FMOVS R9, F8
 	B empty
 tiny:
 	VEOR V8.B16, V8.B16, V8.B16

@@ -23,19 +23,19 @@ func main() {
 	pkg := flag.String("pkg", "kernel", "package of the declarations")
 	flag.Parse()
 	a := &assembler{}
-	for _, q4 := range []bool{false, true} {
+	for _, f := range quantizedFormats {
 		for _, dot := range []bool{false, true} {
 			for tokens := 1; tokens <= 4; tokens++ {
-				a.quantized(q4, dot, tokens)
+				a.quantized(f, dot, tokens)
 			}
 		}
 	}
-	for _, f16 := range []bool{false, true} {
-		a.plain(f16, 4, 1)
-		a.plain(f16, 1, 1)
+	for _, format := range []string{"F32", "F16", "BF16"} {
+		a.plain(format, 4, 1)
+		a.plain(format, 1, 1)
 		for tokens := 2; tokens <= 4; tokens++ {
-			a.plain(f16, 2, tokens)
-			a.plain(f16, 1, tokens)
+			a.plain(format, 2, tokens)
+			a.plain(format, 1, tokens)
 		}
 	}
 	a.exponential()
@@ -230,6 +230,10 @@ func (a *assembler) fcmge(d, n, m v) { a.three(0x6e20e400, "fcmge", "4s", d, n, 
 func (a *assembler) umax(d, n, m v)  { a.three(0x6ea06400, "umax", "4s", d, n, m) }
 func (a *assembler) addp(d, n, m v)  { a.three(0x4ea0bc00, "addp", "4s", d, n, m) }
 
+// mul and mla multiply, and multiply and add, integers.
+func (a *assembler) mul(d, n, m v) { a.three(0x4ea09c00, "mul", "4s", d, n, m) }
+func (a *assembler) mla(d, n, m v) { a.three(0x4ea09400, "mla", "4s", d, n, m) }
+
 // lane packs the number of a 32-bit element into its three bits.
 func lane(i int) uint32 { return uint32(i&1)<<21 | uint32(i>>1)<<11 }
 
@@ -273,6 +277,15 @@ func (a *assembler) widen(d, n v, upper bool) {
 	} else {
 		a.two(0x0e217800, "fcvtl", "4s", "4h", d, n)
 	}
+}
+
+// raise converts the four lower or upper bfloat16 of n.
+func (a *assembler) raise(d, n v, upper bool) {
+	base, name, from := uint32(0x2e613800), "shll", "4h"
+	if upper {
+		base, name, from = 0x6e613800, "shll2", "8h"
+	}
+	a.word(base|uint32(n)<<5|uint32(d), "%s v%d.4s, v%d.%s, #16", name, d, n, from)
 }
 
 // pairs adds neighbouring 16-bit lanes to 32 bits; or accumulates them.

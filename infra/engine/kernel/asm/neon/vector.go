@@ -341,14 +341,15 @@ func (a *assembler) allFinite() {
 // writes one token of a group: four quants, then those of the other tokens.
 func (a *assembler) quantizeBlocks(strided bool) {
 	name := "quantizeBlocks"
-	signature, doc := "(x *float32, q *int8, scales *float32, sums *int32, blocks int)", "quantises blocks of 32; sums are 8 times the sum of a block's quants. blocks is positive."
+	signature, doc := "(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks int)", "quantises blocks of 32 and sums their quants as in blockSums. blocks is positive."
 	if strided {
 		name = "quantizeStrided"
-		signature = "(x *float32, q *int8, scales *float32, sums *int32, blocks, step int)"
+		signature = "(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks, step int)"
 		doc = "is quantizeBlocks with every 4 bytes of results step bytes apart."
 	}
 	a.function(name, signature, doc)
-	x, q, scales, sums, n := a.load("x"), a.load("q"), a.load("scales"), a.load("sums"), a.load("blocks")
+	x, q, n := a.load("x"), a.load("q"), a.load("blocks")
+	scales, eights, halves, weighted := a.load("scales"), a.load("eights"), a.load("halves"), a.load("weighted")
 	step := ""
 	if strided {
 		step = a.load("step")
@@ -401,17 +402,28 @@ func (a *assembler) quantizeBlocks(strided bool) {
 	} else {
 		a.store8(0, 1, q, 0, true)
 	}
-	a.bytePairs(false, 2, 0)
-	a.bytePairs(true, 2, 1)
-	a.saddlv(2, 2)
-	a.do("VSHL $3, V2.S4, V2.S4")
+	first, second := a.register(), a.register()
+	for i, r := range []string{first, second} {
+		a.bytePairs(false, 2, v(i))
+		a.saddlv(2, 2)
+		a.do("FMOVS F2, %s", r)
+	}
 	a.do("FMOVS F8, (%s)", scales)
-	a.do("FMOVS F2, (%s)", sums)
+	a.do("LSL $16, %s, %s", second, top)
+	a.do("BFI $0, %s, $16, %s", first, top)
+	a.do("MOVW %s, (%s)", top, halves)
+	a.do("ADDW %s, %s, %s", first, second, top)
+	a.do("SCVTFWS %s, F2", top)
+	a.do("FMULS F8, F2, F2")
+	a.do("FMOVS F2, (%s)", weighted)
+	a.do("LSLW $3, %s, %s", top, top)
+	a.do("MOVW %s, (%s)", top, eights)
 	if !strided {
 		step = "$4"
 	}
-	a.do("ADD %s, %s, %s", step, scales, scales)
-	a.do("ADD %s, %s, %s", step, sums, sums)
+	for _, r := range []string{scales, eights, halves, weighted} {
+		a.do("ADD %s, %s, %s", step, r, r)
+	}
 	a.do("SUBS $1, %s, %s", n, n)
 	a.do("BNE block")
 	a.do("RET")
