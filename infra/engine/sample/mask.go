@@ -15,6 +15,16 @@ type Mask struct {
 // NewMask is the empty set over a vocabulary of n tokens.
 func NewMask(n int) *Mask { return &Mask{words: make([]uint64, (n+63)/64)} }
 
+// MaskOf is the set of the tokens whose bits are set: token t is bit t mod 64 of
+// words[t/64]. It keeps words.
+func MaskOf(words []uint64) *Mask {
+	m := &Mask{words: words}
+	for _, w := range words {
+		m.count += bits.OnesCount64(w)
+	}
+	return m
+}
+
 // Add puts a token of the vocabulary into the set.
 func (m *Mask) Add(t core.Token) {
 	w, bit := &m.words[t/64], uint64(1)<<(t%64)
