@@ -41,6 +41,9 @@ func NewMachine(v *Vocabulary, c core.Constraint) (*Machine, error) {
 	}
 	m := &Machine{vocabulary: v, prog: prog, trigger: c.Trigger, fall: failures(c.Trigger)}
 	m.renew()
+	if (State{m.table.start()}).Dead() {
+		return nil, refuse(c.Grammar, 0, "too much is possible at the beginning of a sentence; simplify the alternatives").err
+	}
 	return m, nil
 }
 

@@ -23,12 +23,7 @@ type memoKey struct {
 	at int
 }
 
-func read(t testing.TB, grammar, text string) (complete, viable bool) {
-	t.Helper()
-	p, err := parse(grammar)
-	if err != nil {
-		t.Fatal(err)
-	}
+func read(p *parser, text string) (complete, viable bool) {
 	r := &reader{p: p, text: text, memo: map[memoKey][]int{}}
 	for _, end := range r.ends(p.named["root"].body, 0) {
 		complete = complete || end == len(text)
@@ -107,19 +102,33 @@ func (r *reader) class(e *expr, at int) []int {
 		}
 		return nil
 	}
-	// The beginning of a character, or nothing: any completion will do.
-	for _, s := range e.ranges {
-		for c := s.lo; c <= s.hi; c++ {
-			if strings.HasPrefix(string(c), rest) {
-				r.viable = true
-				return nil
-			}
-			if rest == "" {
-				break
-			}
-		}
-	}
+	r.viable = r.viable || rest == "" || begins(rest, e.ranges)
 	return nil
+}
+
+// begins reports whether the first bytes of some character are part.
+func begins(part string, ranges []span) bool {
+	lead, n, least := part[0], 0, rune(0)
+	switch {
+	case lead >= 0xc2 && lead <= 0xdf:
+		n, least = 2, 0x80
+	case lead >= 0xe0 && lead <= 0xef:
+		n, least = 3, 0x800
+	case lead >= 0xf0 && lead <= 0xf4:
+		n, least = 4, 0x10000
+	default:
+		return false
+	}
+	c := rune(lead) & (1<<(7-n) - 1)
+	for _, b := range []byte(part[1:]) {
+		if b&0xc0 != 0x80 {
+			return false
+		}
+		c = c<<6 | rune(b&0x3f)
+	}
+	missing := 6 * (n - len(part))
+	lo, hi := max(least, c<<missing), (c+1)<<missing-1
+	return len(within(ranges, lo, hi)) > 0
 }
 
 func merge(a, b []int) []int {
@@ -166,8 +175,6 @@ var grammars = []string{
 	`root ::= if | "x"   if ::= "a" root | "a" root "b" root`,
 }
 
-var alphabet = []string{"a", "b", "c", "d", "(", ")", ",", " ", "[", "]", "\"", "\\", "\n", "é", "€", "😀", "😎", "\xc3", "\xe2\x82", "\x82", "\xf0", "A", "x", "-", "yes", "no", "ab", "bc"}
-
 func TestMasksAreWhatTheGrammarSays(t *testing.T) {
 	v := pieces("ab", "ba", "abab", "aabb", "()", "((", "))(", "c", "cd", "yes", "yesterday", "esterday", "€", "\x82\xac", "é€", "a,", ", a", "[a", "]]", "xb", "\xf0\x9f")
 	r := rand.New(rand.NewPCG(1, 1))
@@ -176,27 +183,34 @@ func TestMasksAreWhatTheGrammarSays(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", g, err)
 		}
+		p, err := parse(g)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range 40 {
 			s, text := m.Start(), ""
 			for range 14 {
-				complete, viable := read(t, g, text)
+				complete, viable := read(p, text)
 				if s.Dead() == viable || s.Complete() != complete {
 					t.Fatalf("%s: after %q dead %v, complete %v; want viable %v, complete %v", g, text, s.Dead(), s.Complete(), viable, complete)
 				}
 				mask := m.Mask(s)
 				var allowed []core.Token
 				for id := range core.Token(v.size) {
+					if id > 1 && mask.Has(id) {
+						allowed = append(allowed, id)
+					}
+					if id > 1 && id < 258 && r.IntN(20) > 0 && strings.IndexByte("abc\xc3\xf0\x82\",)", byte(id-2)) < 0 {
+						continue // a byte that is seldom of interest
+					}
 					want := complete
 					if id == 1 {
 						want = false
 					} else if id > 1 {
-						_, want = read(t, g, text+string(v.pieces[id]))
+						_, want = read(p, text+string(v.pieces[id]))
 					}
 					if mask.Has(id) != want {
 						t.Fatalf("%s: after %q token %q is allowed: %v, want %v", g, text, v.pieces[id], mask.Has(id), want)
-					}
-					if want && id > 1 {
-						allowed = append(allowed, id)
 					}
 				}
 				if len(allowed) == 0 {
@@ -264,6 +278,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"root ::= \"\xff\"", "not UTF-8"},
 		{"root ::= " + strings.Repeat("(", 200), "nested more than 100 deep"},
 		{"root ::= \"a\"" + strings.Repeat("*", 200), "more than 100 repetitions"},
+		{"root ::= " + strings.Repeat(`("a"|"b")? `, 3000), "too much is possible"},
 		{strings.Repeat("#", 70000), "at most 65536 bytes"},
 	} {
 		_, err := NewMachine(pieces(), core.Constraint{Grammar: c.grammar})
@@ -337,7 +352,7 @@ func TestBoundsDoNotDependOnWhatIsKept(t *testing.T) {
 		`root ::= "a" root "b" | "a" root "c" | "a" root "a" | "b" root "a"? "b" | ""`,
 		`root ::= ("a" | "aa" | "ab" | "b"){0,5000} "c"`,
 		`root ::= x* x ::= y+ | "a" y* "b" y ::= z{1,90} z ::= ("a" x "b" | "b" | "ab"){1,90}`,
-		`root ::= ` + strings.Repeat(`("a"|"b")? `, 3000) + `"c"`,
+		`root ::= "a" ("b" ` + strings.Repeat(`("a"|"b")? `, 3000) + `"c")?`,
 	} {
 		r := rand.New(rand.NewPCG(3, 3))
 		warm, err := NewMachine(v, core.Constraint{Grammar: g})

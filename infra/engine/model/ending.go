@@ -4,35 +4,41 @@ import (
 	"bytes"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/grammar"
 	"github.com/koinon-network/koinon/infra/engine/token"
 )
 
 // FinishInvalid ends an answer whose numbers left the finite range: the next
 // token is undefined, on every machine alike. Weights of sane models never lead
-// there.
+// there; nor do grammars, unless the vocabulary cannot spell their sentences.
 const FinishInvalid core.FinishReason = "invalid"
 
 // ending decides after which token an answer ends. An end token counts unless
 // the sampler ignores it; a stop string counts as soon as the bytes that the
-// answer's tokens stand for contain it; MaxTokens and the model's context bound
-// the length.
+// answer's tokens stand for contain it; a constraint ends it with a sentence that
+// cannot go on; MaxTokens and the model's context bound the length.
 type ending struct {
 	tokenizer *token.Tokenizer
 	sampler   *core.Sampler
-	room      int    // output tokens until MaxTokens or the context is full
-	longest   int    // bytes of the longest stop string
-	tail      []byte // the end of the answer's bytes, shorter than longest
+	room      int              // output tokens until MaxTokens or the context is full
+	longest   int              // bytes of the longest stop string
+	tail      []byte           // the end of the answer's bytes, shorter than longest
+	machine   *grammar.Machine // of the constraint, or nil
+	state     grammar.State
 }
 
 // newEnding starts before the first output token of an answer to prompt tokens
 // on a model with that context.
-func newEnding(t *token.Tokenizer, s *core.Sampler, prompt, context int) *ending {
+func newEnding(t *token.Tokenizer, s *core.Sampler, machine *grammar.Machine, prompt, context int) *ending {
 	e := &ending{tokenizer: t, sampler: s, room: context - prompt}
 	if uint64(s.MaxTokens) < uint64(e.room) {
 		e.room = int(s.MaxTokens)
 	}
 	for _, stop := range s.Stop {
 		e.longest = max(e.longest, len(stop))
+	}
+	if machine != nil {
+		e.machine, e.state = machine, machine.Start()
 	}
 	return e
 }
@@ -41,6 +47,10 @@ func newEnding(t *token.Tokenizer, s *core.Sampler, prompt, context int) *ending
 func (e *ending) after(t core.Token) core.FinishReason {
 	e.room--
 	stopped := e.stopsWith(e.tokenizer.Piece(t))
+	if e.machine != nil {
+		e.state = e.machine.Next(e.state, t)
+		stopped = stopped || e.state.Ended()
+	}
 	switch {
 	case stopped, !e.sampler.IgnoreEOS && e.tokenizer.IsEnd(t):
 		return core.FinishStop

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/grammar"
 	"github.com/koinon-network/koinon/infra/engine/kernel"
 	"github.com/koinon-network/koinon/infra/engine/sample"
 	"github.com/koinon-network/koinon/infra/engine/spec"
@@ -18,7 +19,8 @@ type row struct {
 	sequence *sequence
 	token    core.Token
 	position int
-	draw     bool // sample the next token from this position
+	draw     bool          // sample the next token from this position
+	state    grammar.State // of the constraint, where it draws
 
 	drawn    core.Token // the token drawn, or -1 when the outcome is invalid
 	logprobs core.TokenLogprobs
@@ -269,12 +271,11 @@ func (m *Model) drawSome(chosen []int) {
 	m.pool.Run(n, max(1, threadWork/vocabulary), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			r := &w.rows[chosen[i]]
-			s := r.sequence
 			if c.logitCap != 0 {
 				kernel.SoftCap(at(w.logits, i, vocabulary), c.logitCap)
 			}
 			var err error
-			r.drawn, r.logprobs, err = w.drawers[i].Draw(at(w.logits, i, vocabulary), &s.in.Sampler, s.point(r.position))
+			r.drawn, r.logprobs, err = w.drawers[i].Draw(at(w.logits, i, vocabulary), &r.sequence.in.Sampler, r.point())
 			if err != nil || r.bad {
 				r.drawn, r.logprobs = -1, nil
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/engine/grammar"
 	"github.com/koinon-network/koinon/infra/engine/kernel"
 	"github.com/koinon-network/koinon/infra/engine/token"
 )
@@ -56,10 +57,11 @@ type Model struct {
 	storage   *storage
 	file      *gguf.File
 
-	pool  *kernel.Pool
-	ropes []*kernel.RoPE
-	shape kernel.KVShape
-	cache *cache
+	pool     *kernel.Pool
+	ropes    []*kernel.RoPE
+	shape    kernel.KVShape
+	cache    *cache
+	grammars *grammar.Cache
 
 	maxBatch    int
 	prefillRows int
@@ -130,6 +132,9 @@ func build(f *gguf.File, path, name string, o Options) (_ *Model, err error) {
 	if m.template, err = gguf.Or(f.Text("tokenizer.chat_template"))(""); err != nil {
 		return nil, err
 	}
+	m.grammars = grammar.NewCache(sync.OnceValue(func() *grammar.Vocabulary {
+		return grammar.NewVocabulary(m.tokenizer.Size(), m.tokenizer.Piece, m.tokenizer.IsEnd)
+	}))
 	m.shape = kernel.KVShape{Heads: c.kvHeads, Dim: c.headDim}
 	if err := m.fitContext(o); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/grammar"
 )
 
 // Replay implements core.Engine. It reads nothing from the prefix cache: every
@@ -18,6 +19,7 @@ func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core
 	if err != nil || len(output) == 0 {
 		return result, err
 	}
+	s.replayed = s.given()
 	result.Finish, result.Ended = s.judge(output)
 	if result.Ended >= 0 {
 		output = output[:result.Ended+1]
@@ -66,6 +68,17 @@ func (s *sequence) judge(output []core.Token) (core.FinishReason, int) {
 	return reason, first
 }
 
+// given is the constraint's state after what another provider delivered.
+func (s *sequence) given() grammar.State {
+	state := s.ending.state
+	if machine := s.ending.machine; machine != nil {
+		for _, t := range s.base() {
+			state = machine.Next(state, t)
+		}
+	}
+	return state
+}
+
 // replaySome runs the next chunk and appends what is drawn; nothing is without a
 // result.
 func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replayed) error {
@@ -77,7 +90,12 @@ func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replay
 	m.work.rows = m.work.rows[:0]
 	m.addRows(s, min(m.prefillRows, len(s.tokens)-s.processed))
 	for i := range m.work.rows {
-		m.work.rows[i].draw = result != nil && m.work.rows[i].position >= len(s.in.Input)-1
+		r := &m.work.rows[i]
+		r.draw = result != nil && r.position >= len(s.in.Input)-1
+		if s.ending.machine != nil && r.position >= len(s.in.Input) {
+			s.replayed = s.ending.machine.Next(s.replayed, r.token)
+		}
+		r.state = s.replayed
 	}
 	if err := m.forward(ctx); err != nil {
 		return err

@@ -3,7 +3,9 @@ package model
 import (
 	"context"
 	"reflect"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
@@ -15,7 +17,11 @@ func samplers() map[string]core.Sampler {
 		RepetitionPenalty: 1_300_000, FrequencyPenalty: 400_000, PresencePenalty: -300_000, Logprobs: 4,
 		Bias: []core.TokenBias{{Token: 40, Bias: -100_000_000}, {Token: 97, Bias: 2_500_000}}}
 	greedy := core.Sampler{MaxTokens: 24, IgnoreEOS: true, RepetitionPenalty: 1_100_000, Logprobs: 1}
-	return map[string]core.Sampler{"everything": everything, "greedy": greedy}
+	constrained := core.Sampler{Temperature: 1_000_000, TopP: 990_000, MaxTokens: 24, Logprobs: 2, FrequencyPenalty: 500_000, Constraint: &core.Constraint{
+		Grammar: `root ::= "[" item ("," item)* "]"   item ::= [a-z]{1,9} | "é" | root`}}
+	triggered := core.Sampler{Temperature: 1_000_000, MaxTokens: 24, Bias: []core.TokenBias{{Token: 97, Bias: 3_000_000}}, Constraint: &core.Constraint{
+		Grammar: `root ::= [x-z€]{3} "<" [^>]{4} ">"`, Trigger: "a"}}
+	return map[string]core.Sampler{"everything": everything, "greedy": greedy, "constrained": constrained, "triggered": triggered}
 }
 
 // told is an answer with its log-probabilities.
@@ -55,7 +61,7 @@ func TestEverySamplerGivesTheSameAnswerEverywhere(t *testing.T) {
 
 			other := standard.open(t, Options{Threads: 3, PrefillRows: 8})
 			want.equal(t, "in a batch", amongOthers(t, other, in))
-			for _, k := range []int{1, 9, len(want.output) - 1} {
+			for _, k := range []int{1, min(9, len(want.output)-2), len(want.output) - 1} {
 				resumed := in
 				resumed.Input, resumed.Base = slices.Concat(in.Input, want.output[:k]), k
 				rest := want
@@ -93,6 +99,66 @@ func amongOthers(t *testing.T, m *Model, in core.SequenceInput) told {
 		}
 	}
 	return tell(s)
+}
+
+func TestConstraintsHoldTheAnswer(t *testing.T) {
+	m := standard.open(t, Options{})
+	for _, c := range []struct {
+		grammar, trigger, pattern string
+	}{
+		{`root ::= "yes" | "no" | "perhaps"`, "", `^(yes|no|perhaps)$`},
+		{`root ::= "[" [0-9]{1,3} ("," [0-9]{1,3}){0,4} "]"`, "", `^\[\d{1,3}(,\d{1,3}){0,4}\]$`},
+		{`root ::= "é€😀"{2}`, "", `^(é€😀){2}$`},
+		{`root ::= [à-ü]{4} [一-龥]`, "", `^[à-ü]{4}[一-龥]$`},
+		{`root ::= [0-9]{5} "!"`, "a", `^[^a]*a[0-9]{5}!$`},
+		{`root ::= "q"{3}`, "ba", `^([^b]|b[^a])*b*baq{3}$`},
+	} {
+		for seed := range byte(8) {
+			in := core.SequenceInput{Input: prompt(m, 20, uint64(seed)), Seed: core.Seed{seed},
+				Sampler: core.Sampler{Temperature: 1_500_000, MaxTokens: 400, Constraint: &core.Constraint{Grammar: c.grammar, Trigger: c.trigger}}}
+			if c.trigger != "" { // else it may never come
+				in.Sampler.Bias = []core.TokenBias{{Token: 97, Bias: 5_000_000}, {Token: 98, Bias: 5_000_000}, {Token: 306, Bias: -100_000_000}}
+			}
+			got := answer(t, m, in)
+			said := strings.TrimSuffix(text(m, got.output), "<|im_end|>")
+			if !regexp.MustCompile(`(?s)`+c.pattern).MatchString(said) || got.finish != core.FinishStop {
+				t.Errorf("%s after %q: %q, %q", c.grammar, c.trigger, said, got.finish)
+			}
+			if r := replay(t, m, in, got.output); !slices.Equal(r.Tokens, got.output) || r.Finish != got.finish {
+				t.Errorf("%s: replay gives %q, %q", c.grammar, text(m, r.Tokens), r.Finish)
+			}
+			// A token that breaks the grammar is no outcome of any draw.
+			wrong := slices.Clone(got.output)
+			wrong[len(wrong)-1] = '~'
+			if r := replay(t, m, in, wrong); slices.Equal(r.Tokens, wrong) {
+				t.Errorf("%s: an answer that breaks the grammar passes", c.grammar)
+			}
+		}
+	}
+}
+
+func TestConstraintsThatCannotHold(t *testing.T) {
+	m := standard.open(t, Options{})
+	in := core.SequenceInput{Input: prompt(m, 10, 1), Sampler: core.Sampler{MaxTokens: 9, Constraint: &core.Constraint{Grammar: `root ::= "ab" x`}}}
+	if _, err := m.NewSequence(in); core.CodeOf(err) != core.CodeInvalid || !strings.Contains(err.Error(), "no rule named x") {
+		t.Errorf("a wrong grammar: %v", err)
+	}
+	in.Sampler.Constraint = &core.Constraint{Grammar: `root ::= "ab"*`}
+	in.Input, in.Base = append(in.Input, 'x'-'!'), 1
+	if _, err := m.NewSequence(in); core.CodeOf(err) != core.CodeInvalid || !strings.Contains(err.Error(), "does not follow the grammar") {
+		t.Errorf("a continuation that breaks the grammar: %v", err)
+	}
+	in.Input, in.Base = in.Input[:10], 0
+	in.Sampler.Constraint.Grammar = `root ::= "ab" "cd"?`
+	in.Sampler.MaxTokens = 2
+	if got := answer(t, m, in); got.finish != core.FinishLength && got.finish != core.FinishStop {
+		t.Errorf("finish %q", got.finish)
+	}
+	// A sentence that goes beyond the bounds in its third byte.
+	in.Sampler = core.Sampler{MaxTokens: 9, Constraint: &core.Constraint{Grammar: `root ::= "q" "z" ` + strings.Repeat(`("a"|"b")? `, 3000)}}
+	if got := answer(t, m, in); got.finish != FinishInvalid || text(m, got.output) != "q" {
+		t.Errorf("%q, finish %q", text(m, got.output), got.finish)
+	}
 }
 
 func TestSeedsReproduceAnswers(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/grammar"
 	"github.com/koinon-network/koinon/infra/engine/kernel"
 	"github.com/koinon-network/koinon/infra/engine/sample"
 )
@@ -17,6 +18,7 @@ type sequence struct {
 	tokens   []core.Token // input and output
 	finish   core.FinishReason
 	ending   *ending
+	replayed grammar.State        // the constraint's, after the answer's tokens that a replay has processed
 	history  *sample.History      // where the sampler has penalties
 	logprobs []core.TokenLogprobs // [output], where the sampler asks for them
 	cached   int
@@ -49,6 +51,11 @@ func (m *Model) NewSequence(in core.SequenceInput) (core.Sequence, error) {
 			e.Param = "input"
 			return nil, e
 		}
+	}
+	if s.ending.machine != nil && s.ending.state.Dead() {
+		e := core.Errorf(core.CodeInvalid, "the answer to be continued does not follow the grammar")
+		e.Param = "input"
+		return nil, e
 	}
 	s.tokens = slices.Grow(s.tokens, s.ending.room)
 	if err := m.admit(s, len(s.tokens)+s.ending.room-1, true); err != nil {
@@ -87,7 +94,14 @@ func (m *Model) newSequence(in core.SequenceInput) (*sequence, error) {
 		s.history = sample.NewHistory(prompt)
 		s.history.Append(in.Input...)
 	}
-	s.ending = newEnding(m.tokenizer, &s.in.Sampler, prompt, m.config.context)
+	var machine *grammar.Machine
+	if c := in.Sampler.Constraint; c != nil {
+		var err error
+		if machine, err = m.grammars.Machine(*c); err != nil {
+			return nil, err
+		}
+	}
+	s.ending = newEnding(m.tokenizer, &s.in.Sampler, machine, prompt, m.config.context)
 	return s, nil
 }
 
@@ -212,11 +226,15 @@ func (s *sequence) append(t core.Token, l core.TokenLogprobs) {
 	s.finish = s.ending.after(t)
 }
 
-// point is what, besides the logits, decides the token after position i.
-func (s *sequence) point(i int) sample.Point {
-	p := sample.Point{Seed: s.in.Seed, Position: uint32(i + 1 - (len(s.in.Input) - s.in.Base))}
+// point is what, besides the logits, decides the token after a row.
+func (r *row) point() sample.Point {
+	s := r.sequence
+	p := sample.Point{Seed: s.in.Seed, Position: uint32(r.position + 1 - (len(s.in.Input) - s.in.Base))}
 	if s.history != nil {
-		p.Past = s.history.Before(i + 1)
+		p.Past = s.history.Before(r.position + 1)
+	}
+	if s.ending.machine != nil {
+		p.Allowed = s.ending.machine.Mask(r.state)
 	}
 	return p
 }
