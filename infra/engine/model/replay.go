@@ -19,7 +19,7 @@ func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core
 	if err != nil || len(output) == 0 {
 		return result, err
 	}
-	s.replayed = s.given()
+	s.guide = s.given()
 	result.Finish, result.Ended = s.judge(output)
 	if result.Ended >= 0 {
 		output = output[:result.Ended+1]
@@ -93,9 +93,9 @@ func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replay
 		r := &m.work.rows[i]
 		r.draw = result != nil && r.position >= len(s.in.Input)-1
 		if s.ending.machine != nil && r.position >= len(s.in.Input) {
-			s.replayed = s.ending.machine.Next(s.replayed, r.token)
+			s.guide = s.ending.machine.Next(s.guide, r.token)
 		}
-		r.state = s.replayed
+		r.state = s.guide
 	}
 	if err := m.forward(ctx); err != nil {
 		return err

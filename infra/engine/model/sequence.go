@@ -18,7 +18,7 @@ type sequence struct {
 	tokens   []core.Token // input and output
 	finish   core.FinishReason
 	ending   *ending
-	replayed grammar.State        // the constraint's, after the answer's tokens that a replay has processed
+	guide    grammar.State        // the constraint's, from which the next row draws
 	history  *sample.History      // where the sampler has penalties
 	logprobs []core.TokenLogprobs // [output], where the sampler asks for them
 	cached   int
@@ -57,6 +57,7 @@ func (m *Model) NewSequence(in core.SequenceInput) (core.Sequence, error) {
 		e.Param = "input"
 		return nil, e
 	}
+	s.guide = s.ending.state
 	s.tokens = slices.Grow(s.tokens, s.ending.room)
 	if err := m.admit(s, len(s.tokens)+s.ending.room-1, true); err != nil {
 		return nil, err
@@ -224,6 +225,7 @@ func (s *sequence) append(t core.Token, l core.TokenLogprobs) {
 		s.history.Append(t)
 	}
 	s.finish = s.ending.after(t)
+	s.guide = s.ending.state
 }
 
 // point is what, besides the logits, decides the token after a row.

@@ -102,7 +102,7 @@ func (m *Model) plan(live []*sequence) {
 func (m *Model) addRows(s *sequence, n int) {
 	s.reserve(s.processed + n)
 	for i := s.processed; i < s.processed+n; i++ {
-		m.work.rows = append(m.work.rows, row{sequence: s, token: s.tokens[i], position: i, draw: i == len(s.tokens)-1, state: s.ending.state})
+		m.work.rows = append(m.work.rows, row{sequence: s, token: s.tokens[i], position: i, draw: i == len(s.tokens)-1, state: s.guide})
 	}
 }
 

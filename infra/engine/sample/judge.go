@@ -36,7 +36,7 @@ func score(s core.Sampler, seed core.Seed, position uint32, top float32, c Candi
 	if !(x >= -window) {
 		return 0, false
 	}
-	weight := uint64(spec.Exp(x) * one)
+	weight := uint64(float32(spec.Exp(x) * one))
 	if uint64(s.MinP)*one > weight*micro {
 		return 0, false
 	}
