@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
@@ -48,11 +49,15 @@ func chatCommand() *cobra.Command {
 	cmd.Flags().String("model", "", "`NAME` of the model (default: the first one that somebody serves)")
 	cmd.Flags().Float64("temperature", -1, "0 always takes the likeliest token (default: the model's own)")
 	cmd.Flags().Int("max-tokens", 0, "most tokens of an answer (default: what the context holds, at most 1024)")
+	cmd.Flags().String("schema", "", "`FILE` with a JSON schema that answers follow")
 	return cmd
 }
 
 func runChat(cmd *cobra.Command, args []string) error {
 	ctx := cmd.Context()
+	if _, err := readSchema(cmd); err != nil {
+		return err
+	}
 	model, _ := cmd.Flags().GetString("model")
 	if model == "" {
 		var list modelList
@@ -70,6 +75,22 @@ func runChat(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	return talk(ctx, cmd, model)
+}
+
+// readSchema returns the schema that answers follow, nil without one.
+func readSchema(cmd *cobra.Command) (json.RawMessage, error) {
+	path, _ := cmd.Flags().GetString("schema")
+	if path == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(path)
+	if err == nil && !json.Valid(b) {
+		err = errors.New("it is not JSON")
+	}
+	if err != nil {
+		return nil, usage("the schema %s cannot be used: %v", path, err)
+	}
+	return b, nil
 }
 
 // talk keeps a conversation until the input ends. A failed turn is reported and
@@ -105,6 +126,13 @@ func ask(ctx context.Context, cmd *cobra.Command, model string, ms []chatMessage
 	}
 	if n, _ := cmd.Flags().GetInt("max-tokens"); cmd.Flags().Changed("max-tokens") {
 		body["max_tokens"] = n
+	}
+	schema, err := readSchema(cmd)
+	if err != nil {
+		return nil, err
+	}
+	if schema != nil {
+		body["response_format"] = map[string]any{"type": "json_schema", "json_schema": map[string]any{"name": "answer", "strict": true, "schema": schema}}
 	}
 	resp, err := call(ctx, cmd, http.MethodPost, "/v1/chat/completions", body)
 	if err != nil {

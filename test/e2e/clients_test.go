@@ -12,7 +12,7 @@ import (
 )
 
 // packages of the npm registry that the scripts under test/clients import.
-var packages = []string{"openai@7.57.0", "viem@2.57.20", "ethers@6.17.0"}
+var packages = []string{"openai@7.57.0", "zod@4.6.7", "viem@2.57.20", "ethers@6.17.0"}
 
 // tool finds a program of an optional test. In CI it must be there.
 func tool(t testing.TB, names ...string) string {
@@ -79,6 +79,20 @@ func TestOpenAINode(t *testing.T) {
 	d := sharedNetwork(t)
 	if out := script(t, "openai.mjs", d.API, d.Model.Name); !strings.Contains(out, "ok") {
 		t.Error(out)
+	}
+}
+
+// Schemas, tools, log-probabilities, choices and embeddings through the stock
+// client; the receipts that it names can be computed again.
+func TestOpenAINodeStructured(t *testing.T) {
+	d := sharedNetwork(t)
+	out := strings.TrimSpace(script(t, "openai-structured.mjs", d.API, d.Model.Name))
+	words := strings.Fields(out)
+	if words[0] != "ok" || len(words) < 6 {
+		t.Fatal(out)
+	}
+	for _, id := range words[len(words)-2:] {
+		d.verifies(t, id)
 	}
 }
 
