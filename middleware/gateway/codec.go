@@ -141,15 +141,24 @@ func (c *Codec) Text(stops []string) *Text {
 	return &Text{tokenizer: c.tokenizer, decoder: c.tokenizer.NewDecoder(), stop: stopper{stops: stops}}
 }
 
-// reader follows an answer that may call the tools of b, if any.
-func (c *Codec) reader(stops []string, b *toolbox) *reader {
-	r := &reader{text: c.Text(stops)}
-	if b != nil {
-		r.text.decoder = c.template.Decoder()
-		r.calls = c.tools().Parser(plain(b.usable))
-		if b.single {
-			r.most = 1
-		}
+// reader follows an answer under a sampler that may call the tools of b, if any.
+func (c *Codec) reader(s *core.Sampler, b *toolbox) *reader {
+	r := &reader{text: c.Text(s.Stop)}
+	if b == nil {
+		return r
+	}
+	r.text.decoder = c.template.Decoder()
+	f, tools := c.tools(), plain(b.usable)
+	switch held := s.Constraint; {
+	case b.forced:
+		r.calls = newCallScanner(f, tools, false)
+	case held != nil && held.Trigger != "" && !c.tokenizer.IsControl(c.tokenizer.ID(f.Trigger)):
+		r.calls = newCallScanner(f, tools, true)
+	default:
+		r.calls = wholeCalls{f.Parser(tools)}
+	}
+	if b.single {
+		r.most = 1
 	}
 	return r
 }

@@ -251,7 +251,7 @@ func (g *Gateway) chat(w http.ResponseWriter, r *http.Request, body *chatRequest
 	}
 	s := &session{Gateway: g, w: w, ownUsage: body.includeUsage()}
 	for i := range p.n {
-		c := &choice{id: randomHash(), call: call, read: call.Codec.reader(call.Sampler.Stop, p.tools)}
+		c := &choice{id: randomHash(), call: call, read: call.Codec.reader(&call.Sampler, p.tools)}
 		c.call.UserSeed = body.seed(i)
 		s.choices = append(s.choices, c)
 	}
@@ -351,7 +351,7 @@ func (g *Gateway) complete(w http.ResponseWriter, r *http.Request, body *complet
 			return err
 		}
 		for i := range n {
-			c := &choice{id: randomHash(), call: call, read: call.Codec.reader(call.Sampler.Stop, nil)}
+			c := &choice{id: randomHash(), call: call, read: call.Codec.reader(&call.Sampler, nil)}
 			c.call.UserSeed = body.seed(i)
 			s.choices = append(s.choices, c)
 			if body.Echo {

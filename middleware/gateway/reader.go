@@ -9,9 +9,9 @@ import (
 // first stop string, calls of tools, and log-probabilities.
 type reader struct {
 	text  *Text
-	calls *chat.ToolParser // nil where no tool may be called
-	most  int              // calls that are shown; 0 is no bound
-	shown int              // calls so far
+	calls callReader // nil where no tool may be called
+	most  int        // calls that are shown; 0 is no bound
+	shown int        // calls so far
 
 	waiting []waiting // log-probabilities whose token's text is still held back
 	fed     int       // bytes of text that the tokens so far stand for
@@ -26,8 +26,20 @@ type waiting struct {
 // delta is what a run of tokens adds to an answer.
 type delta struct {
 	text  string
-	calls []chat.ToolCall
+	calls []callPart
 	probs []core.TokenLogprobs
+}
+
+// whole are the calls put together.
+func (d *delta) whole() (out []chat.ToolCall) {
+	for _, p := range d.calls {
+		if p.begins {
+			out = append(out, chat.ToolCall{ID: p.id, Name: p.name})
+		}
+		last := &out[len(out)-1]
+		last.Arguments = append(last.Arguments, p.arguments...)
+	}
+	return out
 }
 
 func (d delta) empty() bool { return d.text == "" && len(d.calls) == 0 && len(d.probs) == 0 }
@@ -60,7 +72,7 @@ func (r *reader) end() delta {
 		r.release(&d)
 	}
 	if r.calls != nil {
-		r.take(&d, r.calls.Close())
+		r.take(&d, r.calls.end)
 	}
 	return d
 }
@@ -76,7 +88,7 @@ func (r *reader) pass(d *delta, text string) {
 		d.text += text
 		return
 	}
-	r.take(d, r.calls.Write(text))
+	r.take(d, func() (string, []callPart) { return r.calls.write(text) })
 }
 
 func (r *reader) release(d *delta) {
@@ -86,14 +98,15 @@ func (r *reader) release(d *delta) {
 	}
 }
 
-func (r *reader) take(d *delta, pieces []chat.Piece) {
-	for _, p := range pieces {
-		switch {
-		case p.Call == nil:
-			d.text += p.Text
-		case r.most == 0 || r.shown < r.most:
+func (r *reader) take(d *delta, read func() (string, []callPart)) {
+	text, calls := read()
+	d.text += text
+	for _, p := range calls {
+		if p.begins {
 			r.shown++
-			d.calls = append(d.calls, *p.Call)
+		}
+		if r.most == 0 || r.shown <= r.most {
+			d.calls = append(d.calls, p)
 		}
 	}
 }

@@ -216,20 +216,24 @@ func (c *chatShape) pieces(i int, d delta) (out []any) {
 		out = append(out, c.delta(i, chatDelta{Content: &d.text}, d.probs))
 		d.probs = nil
 	}
-	for _, call := range d.calls {
-		n := c.calls[i]
-		c.calls[i]++
-		out = append(out, c.delta(i, chatDelta{Calls: []callDelta{{Index: n, ID: c.callID(i, n, call), Type: "function", Function: functionPart{Name: call.Name}}}}, d.probs),
-			c.delta(i, chatDelta{Calls: []callDelta{{Index: n, Function: functionPart{Arguments: string(call.Arguments)}}}}, nil))
+	for _, part := range d.calls {
+		if part.begins {
+			c.calls[i]++
+		}
+		call := callDelta{Index: c.calls[i] - 1, Function: functionPart{part.name, part.arguments}}
+		if part.begins {
+			call.ID, call.Type = c.callID(i, call.Index, part.id), "function"
+		}
+		out = append(out, c.delta(i, chatDelta{Calls: []callDelta{call}}, d.probs))
 		d.probs = nil
 	}
 	return out
 }
 
 // callID names call n of choice i, unless the model did.
-func (c *chatShape) callID(i, n int, call chat.ToolCall) string {
-	if call.ID != "" {
-		return call.ID
+func (c *chatShape) callID(i, n int, own string) string {
+	if own != "" {
+		return own
 	}
 	return chat.CallID(c.ids[i].String(), n)
 }
@@ -243,9 +247,9 @@ func (c *chatShape) end(u *usageObject, s *settlement) any { return c.settled(u,
 func (c *chatShape) whole(all []*choice, u *usageObject, s *settlement) any {
 	var cs []chatChoice
 	for i, x := range all {
-		reply := &chatReply{Role: "assistant", Calls: x.all.calls}
+		reply := &chatReply{Role: "assistant", Calls: x.all.whole()}
 		for n := range reply.Calls {
-			reply.Calls[n].ID = c.callID(i, n, reply.Calls[n])
+			reply.Calls[n].ID = c.callID(i, n, reply.Calls[n].ID)
 		}
 		if x.all.text != "" || len(reply.Calls) == 0 {
 			reply.Content = &x.all.text
