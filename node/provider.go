@@ -96,7 +96,7 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	}
 	offer := core.Offer{Model: cfg.Model.Root(), Tier: core.TierExact, PriceIn: cfg.PriceIn, PriceOut: cfg.PriceOut, Slots: uint32(cfg.Slots)}
 	if p.worker, err = compute.New(compute.Config{ChainID: st.EVMChainID, Engine: cfg.Model, Offer: offer, Signer: cfg.Wallet, VRF: vrf, Cashier: p.till, Notary: p.notary,
-		Registered: func(ctx context.Context, a core.Address) (bool, error) { return Registered(ctx, cfg.Chain, a) }, Slots: cfg.Slots}); err != nil {
+		Registered: func(ctx context.Context, a core.Address) (bool, error) { return Registered(ctx, cfg.Chain, a) }, Admit: cfg.Model.Check, Slots: cfg.Slots}); err != nil {
 		return p, err
 	}
 	if p.host, err = p2p.New(p2p.Config{Key: cfg.PeerKey, Listen: cfg.Listen}); err != nil {

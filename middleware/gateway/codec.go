@@ -10,6 +10,7 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/chat"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/engine/grammar"
 	"github.com/koinon-network/koinon/infra/engine/token"
 )
 
@@ -25,7 +26,7 @@ type Codec struct {
 	Pooling core.Pooling
 	// ends closes the input of an embedding, where the model wants that.
 	ends     bool
-	grammars func() grammarCheck
+	grammars *grammar.Cache
 }
 
 // NewCodec opens tokenizer and chat template from a model's metadata, of the
@@ -39,7 +40,8 @@ func NewCodec(m gguf.Metadata) (*Codec, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Codec{tokenizer: t, template: tmpl, Pooling: poolingOf(m), grammars: sync.OnceValue(func() grammarCheck { return newGrammarCheck(t) })}
+	c := &Codec{tokenizer: t, template: tmpl, Pooling: poolingOf(m)}
+	c.grammars = grammar.NewCache(sync.OnceValue(func() *grammar.Vocabulary { return grammar.NewVocabulary(t.Size(), t.Piece, t.IsEnd) }))
 	c.ends, _ = m.Bool("tokenizer.ggml.add_eos_token")
 	c.Defaults, err = recommended(m)
 	return c, err
@@ -134,6 +136,22 @@ func (c *Codec) check(ids []core.Token) error {
 		}
 	}
 	return nil
+}
+
+// accepts checks a sampler against the model's vocabulary and compiles its
+// grammar, as the provider will.
+func (c *Codec) accepts(s *core.Sampler) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	if n := len(s.Bias); n > 0 && int(s.Bias[n-1].Token) >= c.tokenizer.Size() {
+		return invalid("logit_bias", "logit_bias: token %d is outside the vocabulary of %d", s.Bias[n-1].Token, c.tokenizer.Size())
+	}
+	if s.Constraint == nil {
+		return nil
+	}
+	_, err := c.grammars.Machine(*s.Constraint)
+	return err
 }
 
 // Text follows an answer: tokens in, text that may be shown out.

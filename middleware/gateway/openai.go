@@ -296,6 +296,9 @@ func (g *Gateway) call(ctx context.Context, p *sampling, encode func(*Codec, *co
 		return Call{}, err
 	}
 	if err := codec.accepts(&s); err != nil {
+		if e := asError(err); p.Grammar != nil && e.Param == "response_format" {
+			e.Param = "grammar"
+		}
 		return Call{}, err
 	}
 	return Call{Model: m, Codec: codec, Input: in, Sampler: s, UserSeed: p.seed(0)}, nil

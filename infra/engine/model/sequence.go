@@ -65,9 +65,30 @@ func (m *Model) NewSequence(in core.SequenceInput) (core.Sequence, error) {
 	return s, nil
 }
 
+// Check refuses samplers that no sequence of this model can have: a grammar that
+// cannot be compiled, or tokens that the vocabulary lacks.
+func (m *Model) Check(s core.Sampler) error { _, err := m.machine(&s); return err }
+
+// machine checks a sampler and returns the machine of its constraint, or nil.
+func (m *Model) machine(s *core.Sampler) (*grammar.Machine, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	if n := len(s.Bias); n > 0 && int(s.Bias[n-1].Token) >= m.info.Vocabulary {
+		e := core.Errorf(core.CodeInvalid, "token %d is not in the vocabulary of %d", s.Bias[n-1].Token, m.info.Vocabulary)
+		e.Param = "logit_bias"
+		return nil, e
+	}
+	if s.Constraint == nil {
+		return nil, nil
+	}
+	return m.grammars.Machine(*s.Constraint)
+}
+
 // newSequence checks an input; it takes no memory from the cache yet.
 func (m *Model) newSequence(in core.SequenceInput) (*sequence, error) {
-	if err := in.Sampler.Check(); err != nil {
+	machine, err := m.machine(&in.Sampler)
+	if err != nil {
 		return nil, err
 	}
 	prompt := len(in.Input) - in.Base
@@ -79,11 +100,6 @@ func (m *Model) newSequence(in core.SequenceInput) (*sequence, error) {
 	if err := m.checkTokens(in.Input); err != nil {
 		return nil, err
 	}
-	if n := len(in.Sampler.Bias); n > 0 && int(in.Sampler.Bias[n-1].Token) >= m.info.Vocabulary {
-		e := core.Errorf(core.CodeInvalid, "token %d is not in the vocabulary of %d", in.Sampler.Bias[n-1].Token, m.info.Vocabulary)
-		e.Param = "logit_bias"
-		return nil, e
-	}
 	if len(in.Input) >= m.context {
 		return nil, tooLong("the prompt has %d tokens and the context is %d", len(in.Input), m.context)
 	}
@@ -94,13 +110,6 @@ func (m *Model) newSequence(in core.SequenceInput) (*sequence, error) {
 	if sample.HasPenalties(&in.Sampler) {
 		s.history = sample.NewHistory(prompt)
 		s.history.Append(in.Input...)
-	}
-	var machine *grammar.Machine
-	if c := in.Sampler.Constraint; c != nil {
-		var err error
-		if machine, err = m.grammars.Machine(*c); err != nil {
-			return nil, err
-		}
 	}
 	s.ending = newEnding(m.tokenizer, &s.in.Sampler, machine, prompt, m.config.context)
 	return s, nil
