@@ -21,6 +21,7 @@ type storage struct {
 	folder   string // "" to keep nothing
 	source   packed.Source
 	progress *progress
+	dry      bool // matrices are checked and stay empty
 
 	kept   *packed.File // nil where there is nothing to read
 	stages [][]place
@@ -59,6 +60,9 @@ var errForeign = errors.New("what was kept of the model does not fit it")
 
 // matrix provides rows of a tensor for the current stage.
 func (s *storage) matrix(t *gguf.Tensor, first, rows int) (*kernel.Matrix, error) {
+	if s.dry {
+		return nil, nil
+	}
 	format, _ := t.Type.Format()
 	m, err := kernel.NewEmpty(format, rows, t.Cols())
 	if err != nil {
