@@ -21,7 +21,7 @@ func modelCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "model", Short: "Look at model files and make them"}
 	cmd.AddCommand(&cobra.Command{Use: "inspect FILE.gguf", Short: "Show what a file holds, its root, and whether it can be served",
 		Args: cobra.ExactArgs(1), RunE: runInspect})
-	cmd.AddCommand(quantizeCommand())
+	cmd.AddCommand(quantizeCommand(), importCommand())
 	return cmd
 }
 
@@ -38,6 +38,38 @@ of 32, and F16 otherwise. The same file gives the same bytes, and so the same ro
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the `TYPE` of the matrices")
 	return cmd
+}
+
+func importCommand() *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use: "import DIR OUT.gguf", Short: "Make a GGUF file of a folder in the layout of Hugging Face", Args: cobra.ExactArgs(2),
+		Long: "Make a GGUF file of a folder with config.json, tokenizer.json and *.safetensors, of the types " + strings.Join(convert.ModelTypes(), ", ") + `.
+
+Matrices keep their type unless --to names another one (see koinon model quantize); vectors become F32. What the
+engine would compute otherwise than the model's authors mean it is refused by name.`,
+		RunE: func(cmd *cobra.Command, args []string) error { return runImport(cmd, args[0], args[1], to) },
+	}
+	cmd.Flags().StringVar(&to, "to", "", "the `TYPE` of the matrices")
+	return cmd
+}
+
+func runImport(cmd *cobra.Command, dir, out, to string) error {
+	var kind *gguf.Type
+	if to != "" {
+		t, err := convert.TypeNamed(to)
+		if err != nil {
+			return err
+		}
+		kind = &t
+	}
+	progress, wait := conversionBar(cmd.Context(), cmd)
+	err := convert.Import(cmd.Context(), dir, out, kind, progress)
+	wait()
+	if err != nil {
+		return err
+	}
+	return reportModel(cmd, out)
 }
 
 func runQuantize(cmd *cobra.Command, in, out, to string) error {
