@@ -73,6 +73,15 @@ func TokenChain(h Hash, ids []Token) Hash {
 	return h
 }
 
+// ModelVariant names a model under a semantics version: the root itself under
+// SemanticsV1. With an option the answers differ, and so does the name.
+func ModelVariant(root ModelID, semantics uint32) ModelID {
+	if semantics == SemanticsV1 {
+		return root
+	}
+	return newDigest("koinon/model-variant/1").hash(root).u32(semantics).sum()
+}
+
 // HashLogprobs commits to the log-probabilities of an answer; without any it is
 // the zero hash.
 func HashLogprobs(ls []TokenLogprobs) Hash {

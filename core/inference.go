@@ -12,6 +12,10 @@ const SemanticsV1 uint32 = 1
 // than SemanticsV1, so request and receipt name it.
 const SemanticsKV8 = SemanticsV1 | 1<<16
 
+// KnownSemantics reports whether this program computes a version of the
+// numerics.
+func KnownSemantics(v uint32) bool { return v == SemanticsV1 || v == SemanticsKV8 }
+
 // Sampler says how tokens are drawn. All numbers are fixed point so that equal
 // samplers have equal bytes. The order of application is: constraint, bias,
 // penalties, top-k, min-p, top-p, temperature, Gumbel-max (spec/sampling.md).

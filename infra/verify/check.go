@@ -66,8 +66,8 @@ func supported(ev *core.Evidence) *Rejected {
 	if ev.Version != fileVersion {
 		return reject(Unsupported, "version", "the evidence has version %d, this program knows version %d", ev.Version, fileVersion)
 	}
-	if ev.Receipt.Semantics != core.SemanticsV1 {
-		return reject(Unsupported, "receipt.semantics", "the answer follows semantics version %d, this program knows version %d; that proves nothing against it", ev.Receipt.Semantics, core.SemanticsV1)
+	if !core.KnownSemantics(ev.Receipt.Semantics) {
+		return reject(Unsupported, "receipt.semantics", "the answer follows semantics version %d, this program knows versions %d and %d; that proves nothing against it", ev.Receipt.Semantics, core.SemanticsV1, core.SemanticsKV8)
 	}
 	return nil
 }

@@ -61,11 +61,11 @@ func Verify(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) 
 }
 
 func sameModel(ev *core.Evidence, info core.ModelInfo) *Rejected {
-	if info.ID != ev.Receipt.Model {
-		return reject(WrongModel, "receipt.model", "the receipt is for model %s, the model at hand is %s (%s)", ev.Receipt.Model, info.ID, info.Name)
-	}
 	if info.Semantics != ev.Receipt.Semantics {
 		return reject(Unsupported, "receipt.semantics", "the engine follows semantics version %d, the receipt version %d", info.Semantics, ev.Receipt.Semantics)
+	}
+	if info.ID != ev.Receipt.Model {
+		return reject(WrongModel, "receipt.model", "the receipt is for model %s, the model at hand is %s (%s)", ev.Receipt.Model, info.ID, info.Name)
 	}
 	// The last output token is never fed, so it need not fit.
 	if n := max(positions(ev), len(ev.Request.Input)); info.ContextLength > 0 && n > info.ContextLength {

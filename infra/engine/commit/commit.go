@@ -79,6 +79,21 @@ func Vector(x []float32) core.Hash {
 	return Opened(len(x), Tiles(room[:0], x))
 }
 
+// Encoded is [Vector] of the numbers whose little-endian bytes b holds; a row of
+// an int8 cache counts as 32-bit words like any other.
+func Encoded(b []byte) core.Hash {
+	var room [24]core.Hash
+	n, tiles := len(b)/4, room[:0]
+	for len(b) > 4*TileLen {
+		tiles = append(tiles, sha256.Sum256(b[:4*TileLen]))
+		b = b[4*TileLen:]
+	}
+	if len(b) > 0 {
+		tiles = append(tiles, sha256.Sum256(b))
+	}
+	return Opened(n, tiles)
+}
+
 // Boundary is the digest of a layer boundary: residual stream, key row and
 // value row. After the last layer k and v are zero.
 func Boundary(x, k, v core.Hash) core.Hash {

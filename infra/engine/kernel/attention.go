@@ -3,57 +3,9 @@ package kernel
 import (
 	"fmt"
 	"sync"
+
+	"github.com/koinon-network/koinon/infra/engine/spec"
 )
-
-// PageTokens is the number of positions in a page of the KV cache.
-const PageTokens = 64
-
-// KVShape is the shape of one layer's keys and values.
-type KVShape struct {
-	Heads int // key-value heads
-	Dim   int // elements per head
-}
-
-// KVPage holds the keys and values of one layer for PageTokens positions:
-//
-//	K [head][position/8][dim][8]   eight keys side by side, a SIMD lane each
-//	V [head][position][dim]
-//
-// Pages can be shared between sequences with a common prefix; a position must
-// be stored before a query may see it, and not changed while one does.
-type KVPage struct{ K, V []float32 }
-
-// PageLen is the length of K and of V in a page.
-func (s KVShape) PageLen() int { return s.Heads * s.Dim * PageTokens }
-
-// NewPage allocates a page, zeroed.
-func (s KVShape) NewPage() KVPage {
-	n := s.PageLen()
-	return KVPage{K: make([]float32, n), V: make([]float32, n)}
-}
-
-// Store writes the key row (rotated) and the value row of one position, each
-// Heads*Dim long, to slot = position mod PageTokens.
-func (s KVShape) Store(page KVPage, slot int, k, v []float32) {
-	for h := range s.Heads {
-		keys := page.K[(h*PageTokens+slot/8*8)*s.Dim+slot%8:]
-		for d, x := range k[h*s.Dim : (h+1)*s.Dim] {
-			keys[8*d] = x
-		}
-		copy(page.V[(h*PageTokens+slot)*s.Dim:][:s.Dim], v[h*s.Dim:(h+1)*s.Dim])
-	}
-}
-
-// Load reads back what Store wrote.
-func (s KVShape) Load(k, v []float32, page KVPage, slot int) {
-	for h := range s.Heads {
-		keys := page.K[(h*PageTokens+slot/8*8)*s.Dim+slot%8:]
-		for d := range s.Dim {
-			k[h*s.Dim+d] = keys[8*d]
-		}
-		copy(v[h*s.Dim:(h+1)*s.Dim], page.V[(h*PageTokens+slot)*s.Dim:])
-	}
-}
 
 // Query is one row of an attention call: it sees the positions First to
 // Position of its sequence, whose pages are in order and hold at least that
@@ -63,10 +15,6 @@ type Query struct {
 	First, Position int
 }
 
-// base is the position from which the query's scores are kept: the beginning of
-// First's page.
-func (q *Query) base() int { return q.First / PageTokens * PageTokens }
-
 // Scoring is what becomes of the product of a query and a key: it is multiplied
 // by Scale and, where Cap is positive, capped as by [SoftCap].
 type Scoring struct{ Scale, Cap float32 }
@@ -75,22 +23,28 @@ type Scoring struct{ Scale, Cap float32 }
 // sequences and positions. Row i of q has heads*Dim elements from q[i*qStride]
 // (rotated), and its answer goes to dst[i*dstStride]. Query head j uses
 // key-value head j / (heads/shape.Heads). dst must not overlap q.
+//
+// Neighbouring rows that share their Pages are answered together: each page is
+// then read once for all of them.
 func Attention(p *Pool, shape KVShape, heads int, dst []float32, dstStride int, q []float32, qStride int, queries []Query, scoring Scoring) {
 	if shape.Heads <= 0 || heads%shape.Heads != 0 {
 		panic(fmt.Sprintf("kernel: %d query heads share %d key-value heads", heads, shape.Heads))
 	}
 	group := heads / shape.Heads
-	parts := groupParts(group, len(queries)*shape.Heads, p.Threads())
-	p.Run(len(queries)*shape.Heads*parts, 1, func(lo, hi int) {
-		scratch := scoreBuffers.Get().(*[]float32)
-		defer scoreBuffers.Put(scratch)
+	call := attentionCalls.Get().(*attentionCall)
+	defer attentionCalls.Put(call)
+	tiles := call.split(queries, group, shape.Heads, p.Threads())
+	parts := groupParts(group, len(tiles)*shape.Heads, p.Threads())
+	p.Run(len(tiles)*shape.Heads*parts, 1, func(lo, hi int) {
+		work := attentionWorks.Get().(*attentionWork)
+		defer attentionWorks.Put(work)
 		for item := lo; item < hi; item++ {
-			row, rest := item%len(queries), item/len(queries)
+			rows, rest := tiles[item%len(tiles)], item/len(tiles)
 			h, part := rest/parts, rest%parts
 			first, end := part*group/parts, (part+1)*group/parts
-			*scratch = sized(*scratch, (end-first)*padded(queries[row].Position+1-queries[row].base()))
-			at, width := (h*group+first)*shape.Dim, (end-first)*shape.Dim
-			shape.attend(dst[row*dstStride+at:][:width], q[row*qStride+at:][:width], h, end-first, queries[row], *scratch, scoring)
+			at := (h*group + first) * shape.Dim
+			t := tile{shape: shape, head: h, group: end - first, queries: queries[rows.first:rows.end], scoring: scoring}
+			t.attend(work, dst[rows.first*dstStride+at:], dstStride, q[rows.first*qStride+at:], qStride)
 		}
 	})
 }
@@ -106,42 +60,155 @@ func groupParts(group, items, threads int) int {
 	return parts
 }
 
-var scoreBuffers = sync.Pool{New: func() any { return new([]float32) }}
+// Bounds of a tile: rows, and scores in memory.
+const (
+	tileRows   = 16
+	tileScores = 1 << 20
+)
 
-// padded rounds a number of keys up to whole panels.
-func padded(n int) int { return (n + 7) / 8 * 8 }
+type span struct{ first, end int }
 
-// attend answers the query heads of one key-value head.
-func (s KVShape) attend(dst, q []float32, h, group int, query Query, buf []float32, scoring Scoring) {
-	base := query.base()
-	pages := query.Pages[base/PageTokens:]
-	n := query.Position + 1 - base
-	ld := padded(n)
-	pageHead := h * PageTokens * s.Dim
-	for first := 0; first < n; first += PageTokens {
-		panels := (min(n-first, PageTokens) + 7) / 8
-		scores(buf[first:], ld, q, group, s.Dim, pages[first/PageTokens].K[pageHead:], panels, scoring.Scale)
-	}
-	var sums [64]float32
-	total := sums[:]
-	if group > len(sums) {
-		total = make([]float32, group)
-	}
-	for g := range group {
-		row := buf[g*ld : (g+1)*ld]
-		if scoring.Cap > 0 {
-			softCap(row, scoring.Cap)
+// attentionCall holds what a call decides.
+type attentionCall struct{ tiles []span }
+
+var attentionCalls = sync.Pool{New: func() any { return new(attentionCall) }}
+
+// split cuts the queries into tiles of neighbours that share their pages, and
+// leaves every thread enough of them.
+func (c *attentionCall) split(queries []Query, group, kvHeads, threads int) []span {
+	most := min(tileRows, max(1, len(queries)*kvHeads/(4*threads)))
+	c.tiles = c.tiles[:0]
+	for first := 0; first < len(queries); {
+		end, last := first+1, queries[first].Position
+		for ; end < len(queries) && end-first < most && samePages(queries[first].Pages, queries[end].Pages); end++ {
+			last = max(last, queries[end].Position)
+			if (end+1-first)*group*padded(last+1) > tileScores {
+				break
+			}
 		}
-		hide(row[:query.First-base])
-		hide(row[n:])
-		total[g] = softmax(row)
+		c.tiles = append(c.tiles, span{first, end})
+		first = end
 	}
-	clear(dst)
-	for first := 0; first < n; first += PageTokens {
-		mix(dst, buf[first:], ld, group, s.Dim, pages[first/PageTokens].V[pageHead:], min(n-first, PageTokens))
+	return c.tiles
+}
+
+func samePages(a, b []KVPage) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
+
+// padded rounds a number of positions up to whole pages.
+func padded(n int) int { return (n + PageTokens - 1) / PageTokens * PageTokens }
+
+// attentionWork is a thread's memory.
+type attentionWork struct {
+	scores    []float32 // [row and head][position]
+	q, out    []float32 // [row and head][dim]
+	sums      []float32 // [row and head]
+	quants    []int8    // of q
+	scales    []float32
+	quantSums blockSums
+	weights   []int8 // of a page: [row and head][dim/32][64]
+	weightsBy []float32
+}
+
+var attentionWorks = sync.Pool{New: func() any { return new(attentionWork) }}
+
+// tile is some queries of one sequence and some query heads of one key-value
+// head.
+type tile struct {
+	shape   KVShape
+	head    int // key-value head
+	group   int // query heads
+	queries []Query
+	scoring Scoring
+
+	pairs      int // rows times group
+	base, end  int // positions that any of them sees; base begins a page
+	everything int // all queries see base to everything-1, but for the windows' edges
+	ld         int // scores of a pair
+}
+
+// attend answers the tile: all scores, page by page; the softmax of each row
+// and head; the values, page by page.
+func (t *tile) attend(w *attentionWork, dst []float32, dstStride int, q []float32, qStride int) {
+	t.measure()
+	dim, width := t.shape.Dim, t.group*t.shape.Dim
+	w.scores, w.sums = sized(w.scores, t.pairs*t.ld), sized(w.sums, t.pairs)
+	out := dst[:width]
+	if len(t.queries) == 1 {
+		q = q[:width]
+	} else {
+		w.q, w.out = sized(w.q, t.pairs*dim), sized(w.out, t.pairs*dim)
+		for i := range t.queries {
+			copy(w.q[i*width:(i+1)*width], q[i*qStride:])
+		}
+		q, out = w.q, w.out
 	}
-	for g := range group {
-		scaleInto(dst[g*s.Dim:(g+1)*s.Dim], 1/total[g])
+	if t.shape.Int8 {
+		t.score8(w, q)
+	} else {
+		t.score(w, q)
+	}
+	t.soften(w)
+	clear(out)
+	if t.shape.Int8 {
+		t.mix8(w, out)
+	} else {
+		t.mix(w, out)
+	}
+	for i, sum := range w.sums {
+		scaleInto(out[i*dim:(i+1)*dim], 1/sum)
+	}
+	if len(t.queries) > 1 {
+		for i := range t.queries {
+			copy(dst[i*dstStride:i*dstStride+width], out[i*width:])
+		}
+	}
+}
+
+func (t *tile) measure() {
+	t.pairs = len(t.queries) * t.group
+	t.base, t.everything = t.queries[0].First, t.queries[0].Position+1
+	for _, query := range t.queries {
+		t.base, t.end = min(t.base, query.First), max(t.end, query.Position+1)
+		t.everything = min(t.everything, query.Position+1)
+	}
+	t.base = t.base / PageTokens * PageTokens
+	t.ld = padded(t.end - t.base)
+}
+
+// pages calls body for every page with its first position.
+func (t *tile) pages(body func(page *KVPage, first int)) {
+	pages := t.queries[0].Pages
+	for first := t.base; first < t.end; first += PageTokens {
+		body(&pages[first/PageTokens], first)
+	}
+}
+
+// panels is the number of panels of 8 positions in use from first on.
+func (t *tile) panels(first int) int { return (min(t.end-first, PageTokens) + 7) / 8 }
+
+func (t *tile) score(w *attentionWork, q []float32) {
+	at := t.head * PageTokens * t.shape.Dim
+	t.pages(func(page *KVPage, first int) {
+		scores(w.scores[first-t.base:], t.ld, q, t.pairs, t.shape.Dim, page.K[at:], t.panels(first), t.scoring.Scale)
+	})
+}
+
+// soften turns scores into exponentials, +0 where a query does not see.
+func (t *tile) soften(w *attentionWork) {
+	for i, query := range t.queries {
+		n := query.Position + 1 - t.base
+		used := (n + 7) &^ 7
+		for g := range t.group {
+			all := w.scores[(i*t.group+g)*t.ld:][:t.ld]
+			row := all[:used]
+			if t.scoring.Cap > 0 {
+				softCap(row, t.scoring.Cap)
+			}
+			hide(row[:query.First-t.base])
+			hide(row[n:])
+			w.sums[i*t.group+g] = softmax(row)
+			clear(all[used:])
+		}
 	}
 }
 
@@ -150,4 +217,48 @@ func hide(scores []float32) {
 	for i := range scores {
 		scores[i] = inf
 	}
+}
+
+// mix adds the values of every page. A value that a query does not see must not
+// meet it even with weight zero, since it need not be finite.
+func (t *tile) mix(w *attentionWork, out []float32) {
+	at, dim := t.head*PageTokens*t.shape.Dim, t.shape.Dim
+	t.pages(func(page *KVPage, first int) {
+		weights := w.scores[first-t.base:]
+		if first+PageTokens <= t.everything {
+			mix(out, weights, t.ld, t.pairs, dim, page.V[at:], PageTokens)
+			return
+		}
+		for i, query := range t.queries {
+			if n := min(query.Position+1-first, PageTokens); n > 0 {
+				mix(out[i*t.group*dim:], weights[i*t.group*t.ld:], t.ld, t.group, dim, page.V[at:], n)
+			}
+		}
+	})
+}
+
+func (t *tile) score8(w *attentionWork, q []float32) {
+	blocks := t.shape.Dim / spec.Block
+	all := t.pairs * blocks
+	w.quants, w.scales = sized(w.quants, t.pairs*t.shape.Dim), sized(w.scales, all)
+	w.quantSums.resize(all)
+	quantize(q, w.quants, w.scales, w.quantSums, all, 1)
+	at := t.head * PageTokens * t.shape.Dim
+	t.pages(func(page *KVPage, first int) {
+		scoreQuants(w.scores[first-t.base:], t.ld, w.quants, w.scales, t.pairs, blocks,
+			page.K8[at:], page.K[at/spec.Block:], t.panels(first), t.scoring.Scale)
+	})
+}
+
+func (t *tile) mix8(w *attentionWork, out []float32) {
+	blocks := t.shape.Dim / spec.Block
+	w.weights, w.weightsBy = sized(w.weights, t.pairs*blocks*PageTokens), sized(w.weightsBy, t.pairs*blocks*2)
+	at := t.head * PageTokens * t.shape.Dim
+	t.pages(func(page *KVPage, first int) {
+		for i := range t.pairs {
+			weighQuants(w.weights[i*blocks*PageTokens:], w.weightsBy[i*blocks*2:],
+				w.scores[i*t.ld+first-t.base:], page.V[at/spec.Block:], blocks)
+		}
+		mixQuants(out, t.pairs, blocks, w.weights, w.weightsBy, page.V8[at:])
+	})
 }

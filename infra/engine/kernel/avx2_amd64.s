@@ -7819,33 +7819,33 @@ TEXT ·quantizeBlocks(SB), NOSPLIT, $0-56
 
 quantizeBlocks_block:
 	VMOVUPS      (AX), Y2
-	VANDPS       Y2, Y0, Y6
 	VMOVUPS      32(AX), Y3
+	VMOVUPS      64(AX), Y4
+	VMOVUPS      96(AX), Y5
+	VANDPS       Y2, Y0, Y6
 	VANDPS       Y3, Y0, Y7
 	VPMAXSD      Y7, Y6, Y6
-	VMOVUPS      64(AX), Y4
 	VANDPS       Y4, Y0, Y7
 	VPMAXSD      Y7, Y6, Y6
-	VMOVUPS      96(AX), Y5
 	VANDPS       Y5, Y0, Y7
 	VPMAXSD      Y7, Y6, Y6
-	VEXTRACTI128 $0x01, Y6, X8
-	VPMAXSD      X8, X6, X8
-	VPSHUFD      $0x4e, X8, X6
-	VPMAXSD      X6, X8, X8
-	VPSHUFD      $0xb1, X8, X6
-	VPMAXSD      X6, X8, X8
-	VPCMPGTD     constants<>+576(SB), X8, X6
-	VPCMPGTD     constants<>+544(SB), X8, X7
-	VDIVSS       constants<>+416(SB), X8, X9
+	VEXTRACTI128 $0x01, Y6, X7
+	VPMAXSD      X7, X6, X7
+	VPSHUFD      $0x4e, X7, X6
+	VPMAXSD      X6, X7, X7
+	VPSHUFD      $0xb1, X7, X6
+	VPMAXSD      X6, X7, X7
+	VPCMPGTD     constants<>+576(SB), X7, X6
+	VPCMPGTD     constants<>+544(SB), X7, X8
+	VDIVSS       constants<>+416(SB), X7, X9
 	VANDPS       X6, X9, X9
-	VPANDN       X6, X7, X6
-	VPAND        constants<>+608(SB), X7, X7
-	VMOVSS       constants<>+384(SB), X8
-	VDIVSS       X9, X8, X8
-	VORPS        X7, X9, X9
+	VPANDN       X6, X8, X6
+	VPAND        constants<>+608(SB), X8, X8
+	VMOVSS       constants<>+384(SB), X7
+	VDIVSS       X9, X7, X7
+	VORPS        X8, X9, X9
 	VMOVSS       X9, (BX)
-	VBROADCASTSS X8, Y7
+	VBROADCASTSS X7, Y7
 	VPBROADCASTD X6, Y6
 	VMULPS       Y7, Y2, Y2
 	VCVTPS2DQ    Y2, Y2
@@ -7862,23 +7862,23 @@ quantizeBlocks_block:
 	VPAND        Y6, Y2, Y2
 	VMOVDQU      Y2, (CX)
 	ADDQ         $0x20, CX
-	VMOVDQU      constants<>+640(SB), Y7
-	VPMADDUBSW   Y2, Y7, Y7
-	VPMADDWD     constants<>+672(SB), Y7, Y7
-	VPSHUFD      $0x4e, Y7, Y2
-	VPADDD       Y2, Y7, Y7
-	VPSHUFD      $0xb1, Y7, Y2
-	VPADDD       Y2, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X8
-	VPSLLD       $0x10, X8, X6
-	VPBLENDW     $0x01, X7, X6, X6
-	VMOVD        X6, (DI)
-	VPADDD       X8, X7, X8
-	VCVTDQ2PS    X8, X6
-	VMULSS       X9, X6, X6
-	VMOVSS       X6, (R8)
-	VPSLLD       $0x03, X8, X8
-	VMOVD        X8, (SI)
+	VMOVDQU      constants<>+640(SB), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPSHUFD      $0x4e, Y3, Y2
+	VPADDD       Y2, Y3, Y3
+	VPSHUFD      $0xb1, Y3, Y2
+	VPADDD       Y2, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X2
+	VPSLLD       $0x10, X2, X4
+	VPBLENDW     $0x01, X3, X4, X4
+	VMOVD        X4, (DI)
+	VPADDD       X2, X3, X2
+	VCVTDQ2PS    X2, X4
+	VMULSS       X9, X4, X4
+	VMOVSS       X4, (R8)
+	VPSLLD       $0x03, X2, X2
+	VMOVD        X2, (SI)
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x04, BX
 	ADDQ         $0x04, SI
@@ -7906,33 +7906,33 @@ TEXT ·quantizeStrided(SB), NOSPLIT, $0-64
 
 quantizeStrided_block:
 	VMOVUPS      (AX), Y2
-	VANDPS       Y2, Y0, Y6
 	VMOVUPS      32(AX), Y3
+	VMOVUPS      64(AX), Y4
+	VMOVUPS      96(AX), Y5
+	VANDPS       Y2, Y0, Y6
 	VANDPS       Y3, Y0, Y7
 	VPMAXSD      Y7, Y6, Y6
-	VMOVUPS      64(AX), Y4
 	VANDPS       Y4, Y0, Y7
 	VPMAXSD      Y7, Y6, Y6
-	VMOVUPS      96(AX), Y5
 	VANDPS       Y5, Y0, Y7
 	VPMAXSD      Y7, Y6, Y6
-	VEXTRACTI128 $0x01, Y6, X8
-	VPMAXSD      X8, X6, X8
-	VPSHUFD      $0x4e, X8, X6
-	VPMAXSD      X6, X8, X8
-	VPSHUFD      $0xb1, X8, X6
-	VPMAXSD      X6, X8, X8
-	VPCMPGTD     constants<>+576(SB), X8, X6
-	VPCMPGTD     constants<>+544(SB), X8, X7
-	VDIVSS       constants<>+416(SB), X8, X9
+	VEXTRACTI128 $0x01, Y6, X7
+	VPMAXSD      X7, X6, X7
+	VPSHUFD      $0x4e, X7, X6
+	VPMAXSD      X6, X7, X7
+	VPSHUFD      $0xb1, X7, X6
+	VPMAXSD      X6, X7, X7
+	VPCMPGTD     constants<>+576(SB), X7, X6
+	VPCMPGTD     constants<>+544(SB), X7, X8
+	VDIVSS       constants<>+416(SB), X7, X9
 	VANDPS       X6, X9, X9
-	VPANDN       X6, X7, X6
-	VPAND        constants<>+608(SB), X7, X7
-	VMOVSS       constants<>+384(SB), X8
-	VDIVSS       X9, X8, X8
-	VORPS        X7, X9, X9
+	VPANDN       X6, X8, X6
+	VPAND        constants<>+608(SB), X8, X8
+	VMOVSS       constants<>+384(SB), X7
+	VDIVSS       X9, X7, X7
+	VORPS        X8, X9, X9
 	VMOVSS       X9, (BX)
-	VBROADCASTSS X8, Y7
+	VBROADCASTSS X7, Y7
 	VPBROADCASTD X6, Y6
 	VMULPS       Y7, Y2, Y2
 	VCVTPS2DQ    Y2, Y2
@@ -7959,23 +7959,23 @@ quantizeStrided_block:
 	VPEXTRD      $0x02, X3, (CX)(R9*2)
 	VPEXTRD      $0x03, X3, (CX)(R10*1)
 	LEAQ         (CX)(R9*4), CX
-	VMOVDQU      constants<>+640(SB), Y7
-	VPMADDUBSW   Y2, Y7, Y7
-	VPMADDWD     constants<>+672(SB), Y7, Y7
-	VPSHUFD      $0x4e, Y7, Y2
-	VPADDD       Y2, Y7, Y7
-	VPSHUFD      $0xb1, Y7, Y2
-	VPADDD       Y2, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X8
-	VPSLLD       $0x10, X8, X6
-	VPBLENDW     $0x01, X7, X6, X6
-	VMOVD        X6, (DI)
-	VPADDD       X8, X7, X8
-	VCVTDQ2PS    X8, X6
-	VMULSS       X9, X6, X6
-	VMOVSS       X6, (R8)
-	VPSLLD       $0x03, X8, X8
-	VMOVD        X8, (SI)
+	VMOVDQU      constants<>+640(SB), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPSHUFD      $0x4e, Y3, Y2
+	VPADDD       Y2, Y3, Y3
+	VPSHUFD      $0xb1, Y3, Y2
+	VPADDD       Y2, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X2
+	VPSLLD       $0x10, X2, X4
+	VPBLENDW     $0x01, X3, X4, X4
+	VMOVD        X4, (DI)
+	VPADDD       X2, X3, X2
+	VCVTDQ2PS    X2, X4
+	VMULSS       X9, X4, X4
+	VMOVSS       X4, (R8)
+	VPSLLD       $0x03, X2, X2
+	VMOVD        X2, (SI)
 	ADDQ         $0x00000080, AX
 	ADDQ         R9, BX
 	ADDQ         R9, SI
@@ -9617,5 +9617,1727 @@ mix8x1_position:
 	ADDQ         $0x00000020, DX
 	SUBQ         $0x01, DI
 	JNZ          mix8x1_vector
+	VZEROUPPER
+	RET
+
+// func scoreQuants1(q *int8, qs *float32, keys *int8, ks *float32, dst *float32, blocks int, panels int, ld int, scale float32)
+// Requires: AVX, AVX2
+TEXT ·scoreQuants1(SB), NOSPLIT, $0-68
+	MOVQ q+0(FP), AX
+	MOVQ qs+8(FP), CX
+	MOVQ keys+16(FP), DX
+	MOVQ ks+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ panels+48(FP), DI
+	MOVQ blocks+40(FP), R8
+	MOVQ blocks+40(FP), R9
+	SHLQ $0x05, R8
+	SHLQ $0x02, R9
+
+scoreQuants1_panel:
+	MOVQ   AX, R8
+	MOVQ   CX, R9
+	VXORPS Y0, Y0, Y0
+	MOVQ   blocks+40(FP), R10
+
+scoreQuants1_block:
+	VMOVDQU      (DX), Y1
+	VPABSB       Y1, Y2
+	VPBROADCASTD (R8), Y3
+	VPSIGNB      Y1, Y3, Y3
+	VPMADDUBSW   Y3, Y2, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y1
+	VMOVDQU      32(DX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 4(R8), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      64(DX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 8(R8), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      96(DX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 12(R8), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      128(DX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 16(R8), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      160(DX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 20(R8), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      192(DX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 24(R8), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVDQU      224(DX), Y2
+	VPABSB       Y2, Y3
+	VPBROADCASTD 28(R8), Y4
+	VPSIGNB      Y2, Y4, Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VMOVUPS      (BX), Y2
+	VBROADCASTSS (R9), Y3
+	VMULPS       Y2, Y3, Y3
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, R8
+	ADDQ         $0x04, R9
+	DECQ         R10
+	JNZ          scoreQuants1_block
+	MOVQ         ld+56(FP), R8
+	SHLQ         $0x02, R8
+	VBROADCASTSS scale+64(FP), Y1
+	MOVQ         SI, R8
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (R8)
+	ADDQ         $0x20, SI
+	DECQ         DI
+	JNZ          scoreQuants1_panel
+	VZEROUPPER
+	RET
+
+// func mixQuants1(u *int8, us *float32, values *int8, dst *float32, panels int, ldu int, ldus int, ldd int)
+// Requires: AVX, AVX2
+TEXT ·mixQuants1(SB), NOSPLIT, $0-64
+	MOVQ u+0(FP), AX
+	MOVQ us+8(FP), CX
+	MOVQ values+16(FP), DX
+	MOVQ dst+24(FP), BX
+	MOVQ panels+32(FP), SI
+	MOVQ ldu+40(FP), DI
+	MOVQ ldus+48(FP), DI
+	SHLQ $0x02, DI
+	MOVQ ldd+56(FP), DI
+	SHLQ $0x02, DI
+
+mixQuants1_panel:
+	MOVQ         BX, DI
+	VMOVUPS      (DI), Y0
+	VMOVDQU      (DX), Y1
+	VPBROADCASTD (AX), Y2
+	VPMADDUBSW   Y1, Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y2, Y1
+	VMOVDQU      32(DX), Y2
+	VPBROADCASTD 4(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      64(DX), Y2
+	VPBROADCASTD 8(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      96(DX), Y2
+	VPBROADCASTD 12(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      128(DX), Y2
+	VPBROADCASTD 16(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      160(DX), Y2
+	VPBROADCASTD 20(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      192(DX), Y2
+	VPBROADCASTD 24(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      224(DX), Y2
+	VPBROADCASTD 28(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VBROADCASTSS (CX), Y2
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VMOVDQU      256(DX), Y1
+	VPBROADCASTD 32(AX), Y2
+	VPMADDUBSW   Y1, Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y2, Y1
+	VMOVDQU      288(DX), Y2
+	VPBROADCASTD 36(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      320(DX), Y2
+	VPBROADCASTD 40(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      352(DX), Y2
+	VPBROADCASTD 44(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      384(DX), Y2
+	VPBROADCASTD 48(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      416(DX), Y2
+	VPBROADCASTD 52(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      448(DX), Y2
+	VPBROADCASTD 56(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VMOVDQU      480(DX), Y2
+	VPBROADCASTD 60(AX), Y3
+	VPMADDUBSW   Y2, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VBROADCASTSS 4(CX), Y2
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	MOVQ         BX, DI
+	VMOVUPS      Y0, (DI)
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x20, BX
+	DECQ         SI
+	JNZ          mixQuants1_panel
+	VZEROUPPER
+	RET
+
+// func scoreQuants2(q *int8, qs *float32, keys *int8, ks *float32, dst *float32, blocks int, panels int, ld int, scale float32)
+// Requires: AVX, AVX2
+TEXT ·scoreQuants2(SB), NOSPLIT, $0-68
+	MOVQ q+0(FP), AX
+	MOVQ qs+8(FP), CX
+	MOVQ keys+16(FP), DX
+	MOVQ ks+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ panels+48(FP), DI
+	MOVQ blocks+40(FP), R8
+	MOVQ blocks+40(FP), R9
+	SHLQ $0x05, R8
+	SHLQ $0x02, R9
+
+scoreQuants2_panel:
+	MOVQ   AX, R10
+	MOVQ   CX, R11
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   blocks+40(FP), R12
+
+scoreQuants2_block:
+	VMOVDQU      (DX), Y3
+	VPABSB       Y3, Y4
+	VPBROADCASTD (R10), Y2
+	VPSIGNB      Y3, Y2, Y2
+	VPMADDUBSW   Y2, Y4, Y2
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPBROADCASTD (R10)(R8*1), Y5
+	VPSIGNB      Y3, Y5, Y5
+	VPMADDUBSW   Y5, Y4, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y3
+	VMOVDQU      32(DX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 4(R10), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 4(R10)(R8*1), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      64(DX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 8(R10), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 8(R10)(R8*1), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      96(DX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 12(R10), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 12(R10)(R8*1), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      128(DX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 16(R10), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 16(R10)(R8*1), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      160(DX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 20(R10), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 20(R10)(R8*1), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      192(DX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 24(R10), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 24(R10)(R8*1), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVDQU      224(DX), Y4
+	VPABSB       Y4, Y5
+	VPBROADCASTD 28(R10), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPBROADCASTD 28(R10)(R8*1), Y6
+	VPSIGNB      Y4, Y6, Y6
+	VPMADDUBSW   Y6, Y5, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VMOVUPS      (BX), Y4
+	VBROADCASTSS (R11), Y5
+	VMULPS       Y4, Y5, Y5
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y5, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VBROADCASTSS (R11)(R9*1), Y2
+	VMULPS       Y4, Y2, Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, R10
+	ADDQ         $0x04, R11
+	DECQ         R12
+	JNZ          scoreQuants2_block
+	MOVQ         ld+56(FP), R11
+	SHLQ         $0x02, R11
+	VBROADCASTSS scale+64(FP), Y2
+	MOVQ         SI, R10
+	VMULPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (R10)
+	ADDQ         R11, R10
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      Y1, (R10)
+	ADDQ         $0x20, SI
+	DECQ         DI
+	JNZ          scoreQuants2_panel
+	VZEROUPPER
+	RET
+
+// func mixQuants2(u *int8, us *float32, values *int8, dst *float32, panels int, ldu int, ldus int, ldd int)
+// Requires: AVX, AVX2
+TEXT ·mixQuants2(SB), NOSPLIT, $0-64
+	MOVQ u+0(FP), AX
+	MOVQ us+8(FP), CX
+	MOVQ values+16(FP), DX
+	MOVQ dst+24(FP), BX
+	MOVQ panels+32(FP), SI
+	MOVQ ldu+40(FP), DI
+	MOVQ ldus+48(FP), R8
+	SHLQ $0x02, R8
+	MOVQ ldd+56(FP), R10
+	SHLQ $0x02, R10
+
+mixQuants2_panel:
+	MOVQ         BX, R9
+	VMOVUPS      (R9), Y0
+	VMOVUPS      (R9)(R10*1), Y1
+	VMOVDQU      (DX), Y3
+	VPBROADCASTD (AX), Y2
+	VPMADDUBSW   Y3, Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPBROADCASTD (AX)(DI*1), Y4
+	VPMADDUBSW   Y3, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y3
+	VMOVDQU      32(DX), Y4
+	VPBROADCASTD 4(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 4(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      64(DX), Y4
+	VPBROADCASTD 8(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 8(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      96(DX), Y4
+	VPBROADCASTD 12(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 12(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      128(DX), Y4
+	VPBROADCASTD 16(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 16(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      160(DX), Y4
+	VPBROADCASTD 20(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 20(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      192(DX), Y4
+	VPBROADCASTD 24(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 24(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      224(DX), Y4
+	VPBROADCASTD 28(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 28(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VBROADCASTSS (CX), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VBROADCASTSS (CX)(R8*1), Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VMOVDQU      256(DX), Y3
+	VPBROADCASTD 32(AX), Y2
+	VPMADDUBSW   Y3, Y2, Y2
+	VPMADDWD     constants<>+672(SB), Y2, Y2
+	VPBROADCASTD 32(AX)(DI*1), Y4
+	VPMADDUBSW   Y3, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y3
+	VMOVDQU      288(DX), Y4
+	VPBROADCASTD 36(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 36(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      320(DX), Y4
+	VPBROADCASTD 40(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 40(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      352(DX), Y4
+	VPBROADCASTD 44(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 44(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      384(DX), Y4
+	VPBROADCASTD 48(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 48(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      416(DX), Y4
+	VPBROADCASTD 52(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 52(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      448(DX), Y4
+	VPBROADCASTD 56(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 56(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VMOVDQU      480(DX), Y4
+	VPBROADCASTD 60(AX), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPBROADCASTD 60(AX)(DI*1), Y5
+	VPMADDUBSW   Y4, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VBROADCASTSS 4(CX), Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VBROADCASTSS 4(CX)(R8*1), Y2
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y2, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	MOVQ         BX, R9
+	VMOVUPS      Y0, (R9)
+	VMOVUPS      Y1, (R9)(R10*1)
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x20, BX
+	DECQ         SI
+	JNZ          mixQuants2_panel
+	VZEROUPPER
+	RET
+
+// func scoreQuants3(q *int8, qs *float32, keys *int8, ks *float32, dst *float32, blocks int, panels int, ld int, scale float32)
+// Requires: AVX, AVX2
+TEXT ·scoreQuants3(SB), NOSPLIT, $0-68
+	MOVQ q+0(FP), AX
+	MOVQ qs+8(FP), CX
+	MOVQ keys+16(FP), DX
+	MOVQ ks+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ panels+48(FP), DI
+	MOVQ blocks+40(FP), R8
+	MOVQ blocks+40(FP), R9
+	SHLQ $0x05, R8
+	SHLQ $0x02, R9
+
+scoreQuants3_panel:
+	MOVQ   AX, R10
+	LEAQ   (R10)(R8*2), R11
+	MOVQ   CX, R12
+	LEAQ   (R12)(R9*2), R13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   blocks+40(FP), R14
+
+scoreQuants3_block:
+	VMOVDQU      (DX), Y5
+	VPABSB       Y5, Y6
+	VPBROADCASTD (R10), Y3
+	VPSIGNB      Y5, Y3, Y3
+	VPMADDUBSW   Y3, Y6, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPBROADCASTD (R10)(R8*1), Y4
+	VPSIGNB      Y5, Y4, Y4
+	VPMADDUBSW   Y4, Y6, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPBROADCASTD (R11), Y7
+	VPSIGNB      Y5, Y7, Y7
+	VPMADDUBSW   Y7, Y6, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y5
+	VMOVDQU      32(DX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 4(R10), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 4(R10)(R8*1), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 4(R11), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      64(DX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 8(R10), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 8(R10)(R8*1), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 8(R11), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      96(DX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 12(R10), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 12(R10)(R8*1), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 12(R11), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      128(DX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 16(R10), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 16(R10)(R8*1), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 16(R11), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      160(DX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 20(R10), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 20(R10)(R8*1), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 20(R11), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      192(DX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 24(R10), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 24(R10)(R8*1), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 24(R11), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVDQU      224(DX), Y6
+	VPABSB       Y6, Y7
+	VPBROADCASTD 28(R10), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y3, Y3
+	VPBROADCASTD 28(R10)(R8*1), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 28(R11), Y8
+	VPSIGNB      Y6, Y8, Y8
+	VPMADDUBSW   Y8, Y7, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VMOVUPS      (BX), Y6
+	VBROADCASTSS (R12), Y7
+	VMULPS       Y6, Y7, Y7
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VBROADCASTSS (R12)(R9*1), Y3
+	VMULPS       Y6, Y3, Y3
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VBROADCASTSS (R13), Y3
+	VMULPS       Y6, Y3, Y3
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, R10
+	ADDQ         $0x20, R11
+	ADDQ         $0x04, R12
+	ADDQ         $0x04, R13
+	DECQ         R14
+	JNZ          scoreQuants3_block
+	MOVQ         ld+56(FP), R11
+	SHLQ         $0x02, R11
+	VBROADCASTSS scale+64(FP), Y3
+	MOVQ         SI, R10
+	VMULPS       Y3, Y0, Y0
+	VMOVUPS      Y0, (R10)
+	ADDQ         R11, R10
+	VMULPS       Y3, Y1, Y1
+	VMOVUPS      Y1, (R10)
+	ADDQ         R11, R10
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      Y2, (R10)
+	ADDQ         $0x20, SI
+	DECQ         DI
+	JNZ          scoreQuants3_panel
+	VZEROUPPER
+	RET
+
+// func mixQuants3(u *int8, us *float32, values *int8, dst *float32, panels int, ldu int, ldus int, ldd int)
+// Requires: AVX, AVX2
+TEXT ·mixQuants3(SB), NOSPLIT, $0-64
+	MOVQ u+0(FP), AX
+	MOVQ us+8(FP), CX
+	MOVQ values+16(FP), DX
+	MOVQ dst+24(FP), BX
+	MOVQ panels+32(FP), SI
+	MOVQ ldu+40(FP), DI
+	LEAQ (AX)(DI*2), R8
+	MOVQ ldus+48(FP), R9
+	SHLQ $0x02, R9
+	LEAQ (CX)(R9*2), R10
+	MOVQ ldd+56(FP), R13
+	SHLQ $0x02, R13
+
+mixQuants3_panel:
+	MOVQ         BX, R11
+	LEAQ         (R11)(R13*2), R12
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(R13*1), Y1
+	VMOVUPS      (R12), Y2
+	VMOVDQU      (DX), Y5
+	VPBROADCASTD (AX), Y3
+	VPMADDUBSW   Y5, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPBROADCASTD (AX)(DI*1), Y4
+	VPMADDUBSW   Y5, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPBROADCASTD (R8), Y6
+	VPMADDUBSW   Y5, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y5
+	VMOVDQU      32(DX), Y6
+	VPBROADCASTD 4(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 4(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 4(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      64(DX), Y6
+	VPBROADCASTD 8(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 8(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 8(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      96(DX), Y6
+	VPBROADCASTD 12(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 12(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 12(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      128(DX), Y6
+	VPBROADCASTD 16(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 16(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 16(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      160(DX), Y6
+	VPBROADCASTD 20(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 20(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 20(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      192(DX), Y6
+	VPBROADCASTD 24(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 24(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 24(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      224(DX), Y6
+	VPBROADCASTD 28(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 28(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 28(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VBROADCASTSS (CX), Y6
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y6, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VBROADCASTSS (CX)(R9*1), Y3
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VBROADCASTSS (R10), Y3
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VMOVDQU      256(DX), Y5
+	VPBROADCASTD 32(AX), Y3
+	VPMADDUBSW   Y5, Y3, Y3
+	VPMADDWD     constants<>+672(SB), Y3, Y3
+	VPBROADCASTD 32(AX)(DI*1), Y4
+	VPMADDUBSW   Y5, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPBROADCASTD 32(R8), Y6
+	VPMADDUBSW   Y5, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y5
+	VMOVDQU      288(DX), Y6
+	VPBROADCASTD 36(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 36(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 36(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      320(DX), Y6
+	VPBROADCASTD 40(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 40(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 40(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      352(DX), Y6
+	VPBROADCASTD 44(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 44(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 44(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      384(DX), Y6
+	VPBROADCASTD 48(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 48(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 48(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      416(DX), Y6
+	VPBROADCASTD 52(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 52(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 52(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      448(DX), Y6
+	VPBROADCASTD 56(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 56(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 56(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VMOVDQU      480(DX), Y6
+	VPBROADCASTD 60(AX), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y3, Y3
+	VPBROADCASTD 60(AX)(DI*1), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y4, Y4
+	VPBROADCASTD 60(R8), Y7
+	VPMADDUBSW   Y6, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VBROADCASTSS 4(CX), Y6
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       Y6, Y3, Y3
+	VADDPS       Y3, Y0, Y0
+	VBROADCASTSS 4(CX)(R9*1), Y3
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y3, Y4, Y4
+	VADDPS       Y4, Y1, Y1
+	VBROADCASTSS 4(R10), Y3
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	MOVQ         BX, R11
+	LEAQ         (R11)(R13*2), R12
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(R13*1)
+	VMOVUPS      Y2, (R12)
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x20, BX
+	DECQ         SI
+	JNZ          mixQuants3_panel
+	VZEROUPPER
+	RET
+
+// func scoreQuants4(q *int8, qs *float32, keys *int8, ks *float32, dst *float32, blocks int, panels int, ld int, scale float32)
+// Requires: AVX, AVX2
+TEXT ·scoreQuants4(SB), NOSPLIT, $0-68
+	MOVQ q+0(FP), AX
+	MOVQ qs+8(FP), CX
+	MOVQ keys+16(FP), DX
+	MOVQ ks+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ panels+48(FP), DI
+	MOVQ blocks+40(FP), R8
+	MOVQ blocks+40(FP), R9
+	SHLQ $0x05, R8
+	SHLQ $0x02, R9
+
+scoreQuants4_panel:
+	MOVQ   AX, R10
+	LEAQ   (R10)(R8*2), R11
+	MOVQ   CX, R12
+	LEAQ   (R12)(R9*2), R13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   blocks+40(FP), R14
+
+scoreQuants4_block:
+	VMOVDQU      (DX), Y7
+	VPABSB       Y7, Y8
+	VPBROADCASTD (R10), Y4
+	VPSIGNB      Y7, Y4, Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPBROADCASTD (R10)(R8*1), Y5
+	VPSIGNB      Y7, Y5, Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPBROADCASTD (R11), Y6
+	VPSIGNB      Y7, Y6, Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPBROADCASTD (R11)(R8*1), Y9
+	VPSIGNB      Y7, Y9, Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y7
+	VMOVDQU      32(DX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 4(R10), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 4(R10)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 4(R11), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 4(R11)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      64(DX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 8(R10), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 8(R10)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 8(R11), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 8(R11)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      96(DX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 12(R10), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 12(R10)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 12(R11), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 12(R11)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      128(DX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 16(R10), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 16(R10)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 16(R11), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 16(R11)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      160(DX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 20(R10), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 20(R10)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 20(R11), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 20(R11)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      192(DX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 24(R10), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 24(R10)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 24(R11), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 24(R11)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVDQU      224(DX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD 28(R10), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPBROADCASTD 28(R10)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y5, Y5
+	VPBROADCASTD 28(R11), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPBROADCASTD 28(R11)(R8*1), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      (BX), Y8
+	VBROADCASTSS (R12), Y9
+	VMULPS       Y8, Y9, Y9
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VBROADCASTSS (R12)(R9*1), Y4
+	VMULPS       Y8, Y4, Y4
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VBROADCASTSS (R13), Y4
+	VMULPS       Y8, Y4, Y4
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VBROADCASTSS (R13)(R9*1), Y4
+	VMULPS       Y8, Y4, Y4
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x00000100, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, R10
+	ADDQ         $0x20, R11
+	ADDQ         $0x04, R12
+	ADDQ         $0x04, R13
+	DECQ         R14
+	JNZ          scoreQuants4_block
+	MOVQ         ld+56(FP), R11
+	SHLQ         $0x02, R11
+	VBROADCASTSS scale+64(FP), Y4
+	MOVQ         SI, R10
+	VMULPS       Y4, Y0, Y0
+	VMOVUPS      Y0, (R10)
+	ADDQ         R11, R10
+	VMULPS       Y4, Y1, Y1
+	VMOVUPS      Y1, (R10)
+	ADDQ         R11, R10
+	VMULPS       Y4, Y2, Y2
+	VMOVUPS      Y2, (R10)
+	ADDQ         R11, R10
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      Y3, (R10)
+	ADDQ         $0x20, SI
+	DECQ         DI
+	JNZ          scoreQuants4_panel
+	VZEROUPPER
+	RET
+
+// func mixQuants4(u *int8, us *float32, values *int8, dst *float32, panels int, ldu int, ldus int, ldd int)
+// Requires: AVX, AVX2
+TEXT ·mixQuants4(SB), NOSPLIT, $0-64
+	MOVQ u+0(FP), AX
+	MOVQ us+8(FP), CX
+	MOVQ values+16(FP), DX
+	MOVQ dst+24(FP), BX
+	MOVQ panels+32(FP), SI
+	MOVQ ldu+40(FP), DI
+	LEAQ (AX)(DI*2), R8
+	MOVQ ldus+48(FP), R9
+	SHLQ $0x02, R9
+	LEAQ (CX)(R9*2), R10
+	MOVQ ldd+56(FP), R13
+	SHLQ $0x02, R13
+
+mixQuants4_panel:
+	MOVQ         BX, R11
+	LEAQ         (R11)(R13*2), R12
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(R13*1), Y1
+	VMOVUPS      (R12), Y2
+	VMOVUPS      (R12)(R13*1), Y3
+	VMOVDQU      (DX), Y7
+	VPBROADCASTD (AX), Y4
+	VPMADDUBSW   Y7, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPBROADCASTD (AX)(DI*1), Y5
+	VPMADDUBSW   Y7, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPBROADCASTD (R8), Y6
+	VPMADDUBSW   Y7, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPBROADCASTD (R8)(DI*1), Y8
+	VPMADDUBSW   Y7, Y8, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y7
+	VMOVDQU      32(DX), Y8
+	VPBROADCASTD 4(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 4(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 4(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 4(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      64(DX), Y8
+	VPBROADCASTD 8(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 8(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 8(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 8(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      96(DX), Y8
+	VPBROADCASTD 12(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 12(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 12(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 12(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      128(DX), Y8
+	VPBROADCASTD 16(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 16(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 16(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 16(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      160(DX), Y8
+	VPBROADCASTD 20(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 20(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 20(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 20(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      192(DX), Y8
+	VPBROADCASTD 24(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 24(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 24(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 24(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      224(DX), Y8
+	VPBROADCASTD 28(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 28(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 28(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 28(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VBROADCASTSS (CX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y8, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VBROADCASTSS (CX)(R9*1), Y4
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VBROADCASTSS (R10), Y4
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VBROADCASTSS (R10)(R9*1), Y4
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMOVDQU      256(DX), Y7
+	VPBROADCASTD 32(AX), Y4
+	VPMADDUBSW   Y7, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPBROADCASTD 32(AX)(DI*1), Y5
+	VPMADDUBSW   Y7, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPBROADCASTD 32(R8), Y6
+	VPMADDUBSW   Y7, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPBROADCASTD 32(R8)(DI*1), Y8
+	VPMADDUBSW   Y7, Y8, Y8
+	VPMADDWD     constants<>+672(SB), Y8, Y7
+	VMOVDQU      288(DX), Y8
+	VPBROADCASTD 36(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 36(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 36(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 36(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      320(DX), Y8
+	VPBROADCASTD 40(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 40(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 40(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 40(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      352(DX), Y8
+	VPBROADCASTD 44(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 44(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 44(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 44(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      384(DX), Y8
+	VPBROADCASTD 48(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 48(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 48(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 48(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      416(DX), Y8
+	VPBROADCASTD 52(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 52(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 52(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 52(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      448(DX), Y8
+	VPBROADCASTD 56(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 56(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 56(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 56(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VMOVDQU      480(DX), Y8
+	VPBROADCASTD 60(AX), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y4, Y4
+	VPBROADCASTD 60(AX)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPBROADCASTD 60(R8), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y6, Y6
+	VPBROADCASTD 60(R8)(DI*1), Y9
+	VPMADDUBSW   Y8, Y9, Y9
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VBROADCASTSS 4(CX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       Y8, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VBROADCASTSS 4(CX)(R9*1), Y4
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VBROADCASTSS 4(R10), Y4
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VBROADCASTSS 4(R10)(R9*1), Y4
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	MOVQ         BX, R11
+	LEAQ         (R11)(R13*2), R12
+	VMOVUPS      Y0, (R11)
+	VMOVUPS      Y1, (R11)(R13*1)
+	VMOVUPS      Y2, (R12)
+	VMOVUPS      Y3, (R12)(R13*1)
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x20, BX
+	DECQ         SI
+	JNZ          mixQuants4_panel
+	VZEROUPPER
+	RET
+
+// func weighQuants8(weights *float32, scales *float32, u *int8, us *float32, blocks int)
+// Requires: AVX, AVX2
+TEXT ·weighQuants8(SB), NOSPLIT, $0-40
+	MOVQ    weights+0(FP), AX
+	MOVQ    scales+8(FP), CX
+	MOVQ    u+16(FP), DX
+	MOVQ    us+24(FP), BX
+	MOVQ    blocks+32(FP), SI
+	VMOVUPS constants<>+448(SB), Y0
+	VMOVDQU constants<>+928(SB), Y1
+
+weighQuants8_block:
+	VMOVUPS      (AX), Y2
+	VXORPS       Y3, Y3, Y3
+	VCMPPS       $0x04, Y3, Y2, Y3
+	VMULPS       (CX), Y2, Y2
+	VANDPS       Y3, Y2, Y2
+	VMOVUPS      32(AX), Y3
+	VXORPS       Y4, Y4, Y4
+	VCMPPS       $0x04, Y4, Y3, Y4
+	VMULPS       32(CX), Y3, Y3
+	VANDPS       Y4, Y3, Y3
+	VMOVUPS      64(AX), Y4
+	VXORPS       Y5, Y5, Y5
+	VCMPPS       $0x04, Y5, Y4, Y5
+	VMULPS       64(CX), Y4, Y4
+	VANDPS       Y5, Y4, Y4
+	VMOVUPS      96(AX), Y5
+	VXORPS       Y6, Y6, Y6
+	VCMPPS       $0x04, Y6, Y5, Y6
+	VMULPS       96(CX), Y5, Y5
+	VANDPS       Y6, Y5, Y5
+	VANDPS       Y2, Y0, Y6
+	VANDPS       Y3, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VANDPS       Y4, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VANDPS       Y5, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X7
+	VPMAXSD      X7, X6, X7
+	VPSHUFD      $0x4e, X7, X6
+	VPMAXSD      X6, X7, X7
+	VPSHUFD      $0xb1, X7, X6
+	VPMAXSD      X6, X7, X7
+	VPCMPGTD     constants<>+576(SB), X7, X6
+	VPCMPGTD     constants<>+544(SB), X7, X8
+	VDIVSS       constants<>+416(SB), X7, X9
+	VANDPS       X6, X9, X9
+	VPANDN       X6, X8, X6
+	VPAND        constants<>+608(SB), X8, X8
+	VMOVSS       constants<>+384(SB), X7
+	VDIVSS       X9, X7, X7
+	VORPS        X8, X9, X9
+	VMOVSS       X9, (BX)
+	VBROADCASTSS X7, Y7
+	VPBROADCASTD X6, Y6
+	VMULPS       Y7, Y2, Y2
+	VCVTPS2DQ    Y2, Y2
+	VMULPS       Y7, Y3, Y3
+	VCVTPS2DQ    Y3, Y3
+	VMULPS       Y7, Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VMULPS       Y7, Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y3, Y2, Y2
+	VPACKSSDW    Y5, Y4, Y4
+	VPACKSSWB    Y4, Y2, Y2
+	VPERMD       Y2, Y1, Y2
+	VPAND        Y6, Y2, Y2
+	VMOVDQU      Y2, (DX)
+	VMOVUPS      128(AX), Y2
+	VXORPS       Y3, Y3, Y3
+	VCMPPS       $0x04, Y3, Y2, Y3
+	VMULPS       128(CX), Y2, Y2
+	VANDPS       Y3, Y2, Y2
+	VMOVUPS      160(AX), Y3
+	VXORPS       Y4, Y4, Y4
+	VCMPPS       $0x04, Y4, Y3, Y4
+	VMULPS       160(CX), Y3, Y3
+	VANDPS       Y4, Y3, Y3
+	VMOVUPS      192(AX), Y4
+	VXORPS       Y5, Y5, Y5
+	VCMPPS       $0x04, Y5, Y4, Y5
+	VMULPS       192(CX), Y4, Y4
+	VANDPS       Y5, Y4, Y4
+	VMOVUPS      224(AX), Y5
+	VXORPS       Y6, Y6, Y6
+	VCMPPS       $0x04, Y6, Y5, Y6
+	VMULPS       224(CX), Y5, Y5
+	VANDPS       Y6, Y5, Y5
+	VANDPS       Y2, Y0, Y6
+	VANDPS       Y3, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VANDPS       Y4, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VANDPS       Y5, Y0, Y7
+	VPMAXSD      Y7, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X7
+	VPMAXSD      X7, X6, X7
+	VPSHUFD      $0x4e, X7, X6
+	VPMAXSD      X6, X7, X7
+	VPSHUFD      $0xb1, X7, X6
+	VPMAXSD      X6, X7, X7
+	VPCMPGTD     constants<>+576(SB), X7, X6
+	VPCMPGTD     constants<>+544(SB), X7, X8
+	VDIVSS       constants<>+416(SB), X7, X9
+	VANDPS       X6, X9, X9
+	VPANDN       X6, X8, X6
+	VPAND        constants<>+608(SB), X8, X8
+	VMOVSS       constants<>+384(SB), X7
+	VDIVSS       X9, X7, X7
+	VORPS        X8, X9, X9
+	VMOVSS       X9, 4(BX)
+	VBROADCASTSS X7, Y7
+	VPBROADCASTD X6, Y6
+	VMULPS       Y7, Y2, Y2
+	VCVTPS2DQ    Y2, Y2
+	VMULPS       Y7, Y3, Y3
+	VCVTPS2DQ    Y3, Y3
+	VMULPS       Y7, Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VMULPS       Y7, Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y3, Y2, Y2
+	VPACKSSDW    Y5, Y4, Y4
+	VPACKSSWB    Y4, Y2, Y2
+	VPERMD       Y2, Y1, Y2
+	VPAND        Y6, Y2, Y2
+	VMOVDQU      Y2, 32(DX)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x08, BX
+	DECQ         SI
+	JNZ          weighQuants8_block
 	VZEROUPPER
 	RET

@@ -78,24 +78,29 @@ func BenchmarkPrefill(b *testing.B) {
 	}
 }
 
+// BenchmarkAttention measures one layer, for the last rows of a context.
 func BenchmarkAttention(b *testing.B) {
-	for _, c := range []struct{ heads, kv, dim int }{{14, 2, 64}, {32, 4, 64}, {32, 8, 128}, {12, 12, 64}} {
-		const n = 512
-		shape := KVShape{Heads: c.kv, Dim: c.dim}
-		r := rand.New(rand.NewPCG(7, 8))
-		pages := randomPages(r, shape, n)
-		q, dst := make([]float32, c.heads*c.dim), make([]float32, c.heads*c.dim)
-		for i := range q {
-			q[i] = float32(r.NormFloat64())
-		}
-		b.Run(fmt.Sprintf("heads=%d/kv=%d/dim=%d", c.heads, c.kv, c.dim), func(b *testing.B) {
-			queries := []Query{{Pages: pages, Position: n - 1}}
-			for b.Loop() {
-				Attention(nil, shape, c.heads, dst, len(dst), q, len(q), queries, Scoring{Scale: spec.AttentionScale(c.dim)})
+	type shape struct{ heads, kv, dim, n int }
+	for _, c := range []shape{{14, 2, 64, 512}, {32, 8, 128, 512}, {12, 12, 64, 512}, {32, 4, 64, 1 << 10}, {32, 4, 64, 8 << 10}, {32, 4, 64, 32 << 10}} {
+		for _, int8 := range []bool{false, true} {
+			shape := KVShape{Heads: c.kv, Dim: c.dim, Int8: int8}
+			pages := randomPages(rand.New(rand.NewPCG(7, 8)), shape, c.n)
+			for _, rows := range []int{1, 64} {
+				q, dst := activationRows(rand.New(rand.NewPCG(9, 9)), rows, c.heads*c.dim), make([]float32, rows*c.heads*c.dim)
+				var queries []Query
+				for i := range rows {
+					queries = append(queries, Query{Pages: pages, Position: c.n - rows + i})
+				}
+				b.Run(fmt.Sprintf("heads=%d/kv=%d/dim=%d/n=%d/int8=%v/rows=%d", c.heads, c.kv, c.dim, c.n, int8, rows), func(b *testing.B) {
+					width := c.heads * c.dim
+					for b.Loop() {
+						Attention(nil, shape, c.heads, dst, width, q, width, queries, Scoring{Scale: spec.AttentionScale(c.dim)})
+					}
+					operations := 4 * float64(width*c.n*rows) * float64(b.N)
+					b.ReportMetric(operations/b.Elapsed().Seconds()*1e-9, "GFLOP/s")
+				})
 			}
-			operations := 4 * float64(c.heads*c.dim*n) * float64(b.N)
-			b.ReportMetric(operations/b.Elapsed().Seconds()*1e-9, "GFLOP/s")
-		})
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ func TestEveryInstructionSet(t *testing.T) {
 			t.Run("splits", TestSplitsDoNotMatter)
 			t.Run("gated", TestLinearsAndGatedLinear)
 			t.Run("attention", TestAttentionEqualsSpec)
+			t.Run("tiles", TestAttentionInTiles)
 			t.Run("vectors", TestVectorsEqualSpec)
 			t.Run("rotate", TestRotateEqualsSpec)
 			t.Run("quantize", TestQuantizeEqualsSpec)

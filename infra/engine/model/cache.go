@@ -166,8 +166,7 @@ func (c *cache) extend(l *lease, traced bool, source *block, common int) {
 		return
 	}
 	for i, p := range source.pages {
-		copy(b.pages[i].K, p.K)
-		copy(b.pages[i].V, p.V)
+		b.pages[i].Copy(p)
 	}
 	if traced {
 		copy(b.digests, source.digests[:common*(c.layers+1)])
@@ -198,14 +197,7 @@ func (c *cache) take(source *block) *block {
 }
 
 func (c *cache) newBlock() *block {
-	b := &block{pages: make([]kernel.KVPage, c.layers)}
-	n := c.shape.PageLen()
-	memory := make([]float32, 2*n*c.layers)
-	for i := range b.pages {
-		p := memory[2*n*i : 2*n*(i+1)]
-		b.pages[i] = kernel.KVPage{K: p[:n:n], V: p[n:]}
-	}
-	return b
+	return &block{pages: c.shape.NewPages(c.layers)}
 }
 
 // publish offers block i of a lease, which holds these tokens, to later

@@ -32,6 +32,7 @@ type config struct {
 	activation kernel.Activation
 	experts    experts
 
+	int8    bool        // keys and values are kept as int8
 	ropes   []spec.RoPE // the first is the one that takes factors
 	rotary  []int       // [layer] which of them
 	windows []int       // [layer] how many positions attention sees; 0: all
@@ -44,6 +45,18 @@ type experts struct {
 	sharedHidden int // of the shared one; 0: none
 	normalised   bool
 	scale        float32
+}
+
+// semantics is the version of the numerics with its option.
+func (c *config) semantics() uint32 {
+	if c.int8 {
+		return core.SemanticsKV8
+	}
+	return core.SemanticsV1
+}
+
+func (c *config) shape() kernel.KVShape {
+	return kernel.KVShape{Heads: c.kvHeads, Dim: c.headDim, Int8: c.int8}
 }
 
 func (c *config) qWidth() int  { return c.heads * c.headDim }

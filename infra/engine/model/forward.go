@@ -36,6 +36,8 @@ type workspace struct {
 	normed  []float32
 	mixture mixture
 	qkv     []float32 // query, key and value rows side by side
+	keys8   []byte    // key rows as an int8 cache keeps them
+	values8 []byte
 	mixed   []float32 // attention's answer
 	hidden  []float32
 	scratch []float32
@@ -60,6 +62,9 @@ func (w *workspace) resize(c *config) {
 	n := len(w.rows)
 	w.x, w.delta, w.normed = sized(w.x, n*c.width), sized(w.delta, n*c.width), sized(w.normed, n*c.width)
 	w.qkv = sized(w.qkv, n*(c.qWidth()+2*c.kvWidth()))
+	if c.int8 {
+		w.keys8, w.values8 = sized(w.keys8, n*c.shape().RowBytes()), sized(w.values8, n*c.shape().RowBytes())
+	}
 	w.mixed = sized(w.mixed, n*c.qWidth())
 	hidden := max(c.hidden, c.experts.hidden, c.experts.sharedHidden)
 	w.hidden, w.scratch = sized(w.hidden, n*hidden), sized(w.scratch, n*hidden)
@@ -96,13 +101,13 @@ func (m *Model) forward(ctx context.Context) error {
 	last := m.weights.layers[c.layers-1].feedOutputNorm
 	m.each(n, func(i int) {
 		m.add(i, last)
-		m.bound(&w.rows[i], c.layers, at(w.x, i, c.width), nil, nil)
+		m.bound(&w.rows[i], c.layers, at(w.x, i, c.width), nil, nil, nil, nil)
 	})
 	return m.draw(ctx)
 }
 
 // at is row i of a flat matrix.
-func at(m []float32, i, width int) []float32 { return m[i*width : (i+1)*width : (i+1)*width] }
+func at[T any](m []T, i, width int) []T { return m[i*width : (i+1)*width : (i+1)*width] }
 
 // threadWork is how many numbers a thread should have to deal with before it is
 // worth its while. Tests lower it, so that small models use all threads too.
@@ -151,9 +156,18 @@ func (m *Model) attention(l int) {
 		rope.Rotate(all[:q+kv], c.headDim, r.position)
 		k, v := all[q:q+kv], all[q+kv:]
 		pages := r.sequence.pages[l]
-		m.shape.Store(pages[r.position/kernel.PageTokens], r.position%kernel.PageTokens, k, v)
 		w.queries[i] = kernel.Query{Pages: pages, First: spec.WindowStart(r.position, window), Position: r.position}
-		m.bound(r, l, at(w.x, i, c.width), k, v)
+		page, slot := pages[r.position/kernel.PageTokens], r.position%kernel.PageTokens
+		var k8, v8 []byte
+		if c.int8 {
+			k8, v8 = at(w.keys8, i, m.shape.RowBytes()), at(w.values8, i, m.shape.RowBytes())
+			m.shape.Quantize(k8, k)
+			m.shape.Quantize(v8, v)
+			m.shape.StoreQuantized(page, slot, k8, v8)
+		} else {
+			m.shape.Store(page, slot, k, v)
+		}
+		m.bound(r, l, at(w.x, i, c.width), k, v, k8, v8)
 	})
 	kernel.Attention(m.pool, m.shape, c.heads, w.mixed, q, w.qkv, stride, w.queries, c.scoring)
 	w.answer.Reset(w.mixed, q, n, q)
@@ -220,8 +234,9 @@ func (m *Model) addAndNorm(add bool, outputNorm, inputNorm []float32) {
 func quantizes(width int) bool { return width%spec.Block == 0 }
 
 // bound checks the boundary values of a row at layer boundary l and records
-// their digest where the sequence is traced.
-func (m *Model) bound(r *row, l int, x, k, v []float32) {
+// their digest where the sequence is traced. An int8 cache keeps k and v as k8
+// and v8, nil otherwise.
+func (m *Model) bound(r *row, l int, x, k, v []float32, k8, v8 []byte) {
 	if !kernel.Finite(x) || !kernel.Finite(k) || !kernel.Finite(v) {
 		r.bad = true
 	}
@@ -230,7 +245,12 @@ func (m *Model) bound(r *row, l int, x, k, v []float32) {
 	}
 	if s := r.sequence; s.in.Trace {
 		b := s.lease.blocks[r.position/kernel.PageTokens]
-		b.digests[r.position%kernel.PageTokens*(m.config.layers+1)+l] = digest(x, k, v)
+		at := &b.digests[r.position%kernel.PageTokens*(m.config.layers+1)+l]
+		if k8 == nil {
+			*at = digest(x, k, v)
+		} else {
+			*at = digest8(x, k8, v8)
+		}
 	}
 }
 

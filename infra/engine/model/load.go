@@ -252,7 +252,7 @@ func (l *loader) parts(name string, dims []int, parts ...part) {
 // blockBytes is the memory of one block of the KV cache: keys, values and
 // boundary digests of all layers for kernel.PageTokens positions.
 func (c *config) blockBytes() (int64, bool) {
-	hi, floats := bits.Mul64(uint64(c.layers)*2, uint64(c.kvWidth())*kernel.PageTokens)
-	total := 4*floats + uint64(c.layers+1)*kernel.PageTokens*uint64(len(core.Hash{}))
+	hi, pages := bits.Mul64(uint64(c.layers), uint64(c.shape().PageBytes()))
+	total := pages + uint64(c.layers+1)*kernel.PageTokens*uint64(len(core.Hash{}))
 	return int64(total), hi == 0 && total < 1<<40
 }

@@ -36,6 +36,9 @@ type Options struct {
 	// PrefillRows is how many prompt tokens a pass takes at most, beside the
 	// tokens of answers in progress; half as many when there are any.
 	PrefillRows int
+	// KV8 keeps keys and values as int8: about a quarter of the memory, other
+	// answers. The model then has semantics core.SemanticsKV8 and another root.
+	KV8 bool
 	// Keep is a folder in which the packed weights of large files are kept, so
 	// that they open at once the next time; "" keeps nothing. See package packed.
 	Keep string
@@ -123,6 +126,12 @@ func build(f *gguf.File, path, name string, o Options) (_ *Model, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.int8 = o.KV8; c.int8 {
+		if err := kernel.CheckInt8(c.headDim); err != nil {
+			return nil, &core.Error{Code: core.CodeInvalid, Message: "the model " + name + " cannot keep keys and values as int8", Err: err,
+				Next: "open it without that option"}
+		}
+	}
 	m := &Model{config: c, file: f, maxBatch: positive(o.MaxBatch, DefaultMaxBatch),
 		prefillRows: positive(o.PrefillRows, DefaultPrefillRows)}
 	o.KeepFrom = positive(o.KeepFrom, DefaultKeepFrom)
@@ -135,7 +144,7 @@ func build(f *gguf.File, path, name string, o Options) (_ *Model, err error) {
 	m.grammars = grammar.NewCache(sync.OnceValue(func() *grammar.Vocabulary {
 		return grammar.NewVocabulary(m.tokenizer.Size(), m.tokenizer.Piece, m.tokenizer.IsEnd)
 	}))
-	m.shape = kernel.KVShape{Heads: c.kvHeads, Dim: c.headDim}
+	m.shape = c.shape()
 	if err := m.fitContext(o); err != nil {
 		return nil, err
 	}
@@ -167,9 +176,9 @@ func build(f *gguf.File, path, name string, o Options) (_ *Model, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m.info = core.ModelInfo{ID: id, Name: name, Architecture: c.architecture, Parameters: m.weights.parameters,
+	m.info = core.ModelInfo{ID: core.ModelVariant(id, c.semantics()), Name: name, Architecture: c.architecture, Parameters: m.weights.parameters,
 		ContextLength: m.context, Vocabulary: m.tokenizer.Size(), Layers: c.layers, Width: c.width,
-		Semantics: core.SemanticsV1, Pooling: pooling}
+		Semantics: c.semantics(), Pooling: pooling}
 	for _, parameters := range c.ropes {
 		m.ropes = append(m.ropes, kernel.NewRoPE(parameters, m.context))
 	}
@@ -226,7 +235,7 @@ func (m *Model) fitContext(o Options) error {
 // Info implements core.Engine. Its context length is what fits here.
 func (m *Model) Info() core.ModelInfo { return m.info }
 
-// Root names the model on the network.
+// Root names the model on the network, under its semantics.
 func (m *Model) Root() core.ModelID { return m.info.ID }
 
 // Tokenizer is the model's own.

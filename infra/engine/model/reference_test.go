@@ -22,6 +22,7 @@ type reference struct {
 	c     *config
 	ropes []spec.RoPE
 
+	int8   bool        // the cache is
 	states [][]float32 // what run leaves: the normalised final state of every position
 }
 
@@ -178,6 +179,16 @@ func (r *reference) feed(p string, h []float32) []float32 {
 	return y
 }
 
+// quantizedRow is a key or value row as an int8 cache keeps it.
+func quantizedRow(x []float32) []byte {
+	rows := spec.QuantizeRows(x)
+	var b []byte
+	for _, v := range rows.Q {
+		b = append(b, byte(v))
+	}
+	return append(b, core.EncodeVector(rows.Scales)...)
+}
+
 // run returns the logits after every position and the unsalted boundary
 // digests, [position][layer].
 func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Hash) {
@@ -203,7 +214,11 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 			h := make([]float32, m.width)
 			spec.RMSNorm(h, x, r.vector(p+"attn_norm.weight"), 1e-5)
 			qs, k, v := r.heads(p, h, r.ropes[r.c.rotary[l]], pos)
-			digests = append(digests, commit.Boundary(commit.Vector(x), commit.Vector(k), commit.Vector(v)))
+			if r.int8 {
+				digests = append(digests, commit.Boundary(commit.Vector(x), commit.Encoded(quantizedRow(k)), commit.Encoded(quantizedRow(v))))
+			} else {
+				digests = append(digests, commit.Boundary(commit.Vector(x), commit.Vector(k), commit.Vector(v)))
+			}
 			keys[l], values[l] = append(keys[l], k...), append(values[l], v...)
 			mixed := make([]float32, q)
 			for head := range m.heads {
@@ -214,6 +229,11 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 					hv = append(hv, values[l][t*kv+from:][:m.headDim]...)
 				}
 				at := head * m.headDim
+				if r.int8 {
+					spec.Attention8(mixed[at:at+m.headDim], qs[at:at+m.headDim], spec.QuantizeRows(hk), spec.QuantizeRows(hv), make([]float32, pos+1),
+						spec.WindowStart(pos, r.c.windows[l]), r.c.scoring.Scale, r.c.scoring.Cap)
+					continue
+				}
 				spec.AttentionWindow(mixed[at:at+m.headDim], qs[at:at+m.headDim], hk, hv, make([]float32, pos+1),
 					spec.WindowStart(pos, r.c.windows[l]), r.c.scoring.Scale, r.c.scoring.Cap)
 			}

@@ -14,6 +14,11 @@ func digest(x, k, v []float32) core.Hash {
 	return commit.Boundary(commit.Vector(x), commit.Vector(k), commit.Vector(v))
 }
 
+// digest8 is digest for rows of an int8 cache.
+func digest8(x []float32, k, v []byte) core.Hash {
+	return commit.Boundary(commit.Vector(x), commit.Encoded(k), commit.Encoded(v))
+}
+
 // leaves returns the salted leaves of positions 0 to n-1, [position][layer].
 func (s *sequence) leaves(n int) []core.Hash {
 	perToken := s.model.config.layers + 1

@@ -351,6 +351,14 @@ func vectorCases() []vectorCase {
 			AttentionWindow(dst, q, keys, values, make([]float32, 200), 91, AttentionScale(64), 5)
 			return floatBytes(dst...)
 		}, nil},
+		{"attention-int8", "q = 64 numbers, keys = 200 rows of 64, values = 200 rows of 64; Attention8 of the quantised rows with scale 1/8; then of positions 91 to 199, capped at 5", 66, func(s *stream) []byte {
+			q, keys, values := s.numbers(64), QuantizeRows(s.numbers(200*64)), QuantizeRows(s.numbers(200*64))
+			dst := make([]float32, 64)
+			Attention8(dst, q, keys, values, make([]float32, 200), 0, AttentionScale(64), 0)
+			out := floatBytes(dst...)
+			Attention8(dst, q, keys, values, make([]float32, 200), 91, AttentionScale(64), 5)
+			return append(out, floatBytes(dst...)...)
+		}, nil},
 		{"rope-yarn", "as rope-table, hash of 4096 positions: dim 64, base 1e6, YaRN of factor 4, context 1024, betas 32 and 1; then the same with dim 128, base 10000, magnitude 1.25", 0, func(*stream) []byte {
 			var out []byte
 			for _, p := range []RoPE{{Dim: 64, Base: 1e6}, {Dim: 128, Base: 10000, Magnitude: 1.25}} {

@@ -58,6 +58,11 @@ func main() {
 			mixValues(heads, wide)
 		}
 	}
+	for heads := 1; heads <= quantHeads; heads++ {
+		scoreQuants(heads)
+		mixQuants(heads)
+	}
+	weighQuants()
 	Generate()
 }
 

@@ -405,6 +405,55 @@ func allFinite() {
 	RET()
 }
 
+// quantizeVectors is spec.Quantize for the 32 numbers in values: it leaves the
+// quants in values[0], stores the scale and returns it.
+func quantizeVectors(values []reg.VecVirtual, magnitude, order reg.VecVirtual, scaleAt Mem) (scale reg.VecVirtual) {
+	top, t := YMM(), YMM()
+	for i, v := range values {
+		if i == 0 {
+			VANDPS(v, magnitude, top)
+		} else {
+			VANDPS(v, magnitude, t)
+			VPMAXSD(t, top, top) // by bits: NaN above Inf above all numbers
+		}
+	}
+	m, u := XMM(), XMM()
+	VEXTRACTI128(Imm(1), top, m)
+	VPMAXSD(m, top.AsX(), m)
+	VPSHUFD(Imm(0x4e), m, u)
+	VPMAXSD(u, m, m)
+	VPSHUFD(Imm(0xb1), m, u)
+	VPMAXSD(u, m, m)
+
+	// normal: a number not below 2^-100; invalid: NaN or Inf.
+	normal, invalid := XMM(), XMM()
+	VPCMPGTD(constant("belowSmallest"), m, normal)
+	VPCMPGTD(constant("largest"), m, invalid)
+	inverse, one := XMM(), XMM()
+	scale = XMM()
+	VDIVSS(constant("127"), m, scale)
+	VANDPS(normal, scale, scale)
+	VPANDN(normal, invalid, normal) // q is kept only here
+	VPAND(constant("nan"), invalid, invalid)
+	VMOVSS(constant("one"), one)
+	VDIVSS(scale, one, inverse)
+	VORPS(invalid, scale, scale)
+	VMOVSS(scale, scaleAt)
+	factor, keep := YMM(), YMM()
+	VBROADCASTSS(inverse, factor)
+	VPBROADCASTD(normal, keep)
+	for _, v := range values {
+		VMULPS(factor, v, v)
+		VCVTPS2DQ(v, v)
+	}
+	VPACKSSDW(values[1], values[0], values[0])
+	VPACKSSDW(values[3], values[2], values[2])
+	VPACKSSWB(values[2], values[0], values[0])
+	VPERMD(values[0], order, values[0])
+	VPAND(keep, values[0], values[0])
+	return scale
+}
+
 // quantizeBlocks is spec.Quantize for consecutive blocks of 32. Strided, it
 // writes one token of a group: four quants, then those of the other tokens.
 func quantizeBlocks(strided bool) {
@@ -428,49 +477,11 @@ func quantizeBlocks(strided bool) {
 	VMOVUPS(constant("magnitude"), magnitude)
 	VMOVDQU(constant("packOrder"), order)
 	Label(name + "_block")
-	values, top, t := vectors(4), YMM(), YMM()
+	values := vectors(4)
 	for i, v := range values {
 		VMOVUPS(Mem{Base: x, Disp: 32 * i}, v)
-		if i == 0 {
-			VANDPS(v, magnitude, top)
-		} else {
-			VANDPS(v, magnitude, t)
-			VPMAXSD(t, top, top) // by bits: NaN above Inf above all numbers
-		}
 	}
-	m, u := XMM(), XMM()
-	VEXTRACTI128(Imm(1), top, m)
-	VPMAXSD(m, top.AsX(), m)
-	VPSHUFD(Imm(0x4e), m, u)
-	VPMAXSD(u, m, m)
-	VPSHUFD(Imm(0xb1), m, u)
-	VPMAXSD(u, m, m)
-
-	// normal: a number not below 2^-100; invalid: NaN or Inf.
-	normal, invalid := XMM(), XMM()
-	VPCMPGTD(constant("belowSmallest"), m, normal)
-	VPCMPGTD(constant("largest"), m, invalid)
-	scale, inverse, one := XMM(), XMM(), XMM()
-	VDIVSS(constant("127"), m, scale)
-	VANDPS(normal, scale, scale)
-	VPANDN(normal, invalid, normal) // q is kept only here
-	VPAND(constant("nan"), invalid, invalid)
-	VMOVSS(constant("one"), one)
-	VDIVSS(scale, one, inverse)
-	VORPS(invalid, scale, scale)
-	VMOVSS(scale, Mem{Base: scales})
-	factor, keep := YMM(), YMM()
-	VBROADCASTSS(inverse, factor)
-	VPBROADCASTD(normal, keep)
-	for _, v := range values {
-		VMULPS(factor, v, v)
-		VCVTPS2DQ(v, v)
-	}
-	VPACKSSDW(values[1], values[0], values[0])
-	VPACKSSDW(values[3], values[2], values[2])
-	VPACKSSWB(values[2], values[0], values[0])
-	VPERMD(values[0], order, values[0])
-	VPAND(keep, values[0], values[0])
+	scale := quantizeVectors(values, magnitude, order, Mem{Base: scales})
 	if strided {
 		half := XMM()
 		for i := range 2 {
@@ -486,6 +497,7 @@ func quantizeBlocks(strided bool) {
 		ADDQ(Imm(32), q)
 	}
 
+	t, m, u := YMM(), XMM(), XMM()
 	VMOVDQU(constant("byteOnes"), t)
 	VPMADDUBSW(values[0], t, t)
 	VPMADDWD(constant("wordOnes"), t, t)
