@@ -26,6 +26,9 @@ var generators = []struct {
 	{"AVX2 kernels", "infra/engine/kernel/asm", "infra/engine/kernel", []string{"avx2_amd64.s", "avx2_amd64.go"}, func(out string) []string {
 		return []string{"run", ".", "-out", filepath.Join(out, "avx2_amd64.s"), "-stubs", filepath.Join(out, "avx2_amd64.go"), "-pkg", "kernel"}
 	}},
+	{"AVX-512 kernels", "infra/engine/kernel/asm", "infra/engine/kernel", []string{"avx512_amd64.s", "avx512_amd64.go"}, func(out string) []string {
+		return []string{"run", ".", "-vnni", "-out", filepath.Join(out, "avx512_amd64.s"), "-stubs", filepath.Join(out, "avx512_amd64.go"), "-pkg", "kernel"}
+	}},
 	{"NEON kernels", "infra/engine/kernel/asm", "infra/engine/kernel", []string{"neon_arm64.s", "neon_arm64.go"}, func(out string) []string {
 		return []string{"run", "./neon", "-out", filepath.Join(out, "neon_arm64.s"), "-stubs", filepath.Join(out, "neon_arm64.go")}
 	}},

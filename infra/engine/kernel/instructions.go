@@ -17,7 +17,7 @@ const Portable = "portable"
 
 // InstructionSets are those that this processor and this build have, the one
 // that is used by itself first, "portable" last. The others are "avx2" (with
-// F16C) on amd64, and "neon-dotprod" and "neon" on arm64.
+// F16C) and "avx512-vnni" on amd64, and "neon-dotprod" and "neon" on arm64.
 func InstructionSets() []string { return append(processorSets(), Portable) }
 
 // InstructionSet is the one in use.

@@ -15,6 +15,17 @@ type quantized struct {
 	offset int  // to be taken from packed quants
 	min    bool // has minima
 	super  bool // is a K-quant
+	vnni   bool // multiply by VPDPBUSD of AVX-512 VNNI
+}
+
+// withVNNI is the format's kernels for AVX-512 VNNI, in vectors of 256 bits.
+// Bytes of Q8_0 become unsigned by adding 128.
+func (f quantized) withVNNI() quantized {
+	f.vnni, f.name = true, f.name+"VNNI"
+	if f.bits == 8 {
+		f.offset = 128
+	}
+	return f
 }
 
 var quantizedFormats = []quantized{
@@ -59,10 +70,13 @@ func (f quantized) load(tokens int) *cursor {
 	return c
 }
 
-// activation broadcasts 4 quants of group g of token t.
+// quants is where 4 quants of group g of token t are.
+func (c *cursor) quants(g, t int) Mem { return Mem{Base: c.a, Disp: (g*c.tokens + t) * 4} }
+
+// activation broadcasts them.
 func (c *cursor) activation(g, t int) reg.VecVirtual {
 	y := YMM()
-	VPBROADCASTD(Mem{Base: c.a, Disp: (g*c.tokens + t) * 4}, y)
+	VPBROADCASTD(c.quants(g, t), y)
 	return y
 }
 
@@ -78,6 +92,12 @@ func (c *cursor) fetch(vector int) {
 // quants unpacks group g of a block into unsigned bytes.
 func (f quantized) quants(c *cursor, g int) reg.VecVirtual {
 	x := YMM()
+	if f.bits == 8 {
+		c.fetch(g)
+		VMOVDQU(Mem{Base: c.w, Disp: 32 * g}, x)
+		VPXOR(constant("signs"), x, x)
+		return x
+	}
 	nibbles := Mem{Base: c.w, Disp: g % 4 * 32}
 	if g < 4 {
 		c.fetch(g)
@@ -150,6 +170,22 @@ func (f quantized) dot(c *cursor, factor func(half int) Op) []reg.VecVirtual {
 	return sums
 }
 
+// dotUnsigned computes the exact sums of groups first to first+n-1 per token,
+// with the offset still in the quants.
+func (f quantized) dotUnsigned(c *cursor, first, n int) []reg.VecVirtual {
+	sums := vectors(c.tokens)
+	for _, v := range sums {
+		VPXOR(v, v, v)
+	}
+	for g := first; g < first+n; g++ {
+		x := f.quants(c, g)
+		for t, v := range sums {
+			VPDPBUSD_BCST(c.quants(g, t), x, v)
+		}
+	}
+	return sums
+}
+
 // dotSigned multiplies by the weights' magnitudes, with their signs carried
 // over to the activations.
 func (f quantized) dotSigned(c *cursor) []reg.VecVirtual {
@@ -176,7 +212,12 @@ func (f quantized) dotSigned(c *cursor) []reg.VecVirtual {
 
 // block adds 32 columns of a LIN32 format to the accumulators.
 func (f quantized) block(c *cursor, acc []reg.VecVirtual) {
-	sums := f.dot(c, func(int) Op { return constant("wordOnes") })
+	var sums []reg.VecVirtual
+	if f.vnni {
+		sums = f.dotUnsigned(c, 0, 8)
+	} else {
+		sums = f.dot(c, func(int) Op { return constant("wordOnes") })
+	}
 	scale, minimum := YMM(), YMM()
 	VCVTPH2PS(Mem{Base: c.ws}, scale)
 	if f.min {
@@ -186,8 +227,11 @@ func (f quantized) block(c *cursor, acc []reg.VecVirtual) {
 		y := YMM()
 		if f.offset > 0 {
 			VPBROADCASTD(c.sum(t), y)
-			if f.offset == 16 {
+			switch f.offset {
+			case 16:
 				VPADDD(y, y, y)
+			case 128:
+				VPSLLD(Imm(4), y, y)
 			}
 			VPSUBD(y, sum, sum)
 		}
@@ -242,7 +286,16 @@ func (f quantized) superblock(c *cursor, name string) []reg.VecVirtual {
 
 // part adds 32 columns of a K-quant to u, but for the minima.
 func (f quantized) part(c *cursor, u []reg.VecVirtual) {
-	if f.offset == 0 {
+	switch {
+	case f.vnni && f.offset == 0:
+		scale := YMM()
+		VPMOVZXBD(Mem{Base: c.fine}, scale)
+		for t, sum := range f.dotUnsigned(c, 0, 8) {
+			VPMULLD(scale, sum, sum)
+			f.scaled(c, u, t, sum)
+		}
+		ADDQ(Imm(8), c.fine)
+	case f.offset == 0:
 		pairs := YMM()
 		VPBROADCASTQ(Mem{Base: c.fine}, pairs)
 		VPSHUFB(constant("pairs"), pairs, pairs)
@@ -250,7 +303,7 @@ func (f quantized) part(c *cursor, u []reg.VecVirtual) {
 			f.scaled(c, u, t, sum)
 		}
 		ADDQ(Imm(8), c.fine)
-	} else {
+	default:
 		both := YMM()
 		VBROADCASTI128(Mem{Base: c.fine}, both)
 		signed := func(i int) reg.VecVirtual {
@@ -259,7 +312,23 @@ func (f quantized) part(c *cursor, u []reg.VecVirtual) {
 			VPSRAW(Imm(8), v, v)
 			return v
 		}
-		sums := f.dot(c, func(half int) Op { return signed(half) })
+		var sums []reg.VecVirtual
+		if f.vnni {
+			for half := range 2 {
+				scale := YMM()
+				VPMOVSXBD(Mem{Base: c.fine, Disp: 8 * half}, scale)
+				part := f.dotUnsigned(c, 4*half, 4)
+				for t, v := range part {
+					VPMULLD(scale, v, v)
+					if half == 1 {
+						VPADDD(sums[t], v, v)
+					}
+				}
+				sums = part
+			}
+		} else {
+			sums = f.dot(c, func(half int) Op { return signed(half) })
+		}
 		mixed := signed(2)
 		for t, sum := range sums {
 			y := YMM()

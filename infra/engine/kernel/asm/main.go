@@ -1,4 +1,4 @@
-// Command asm writes the kernel package's AVX2 assembly. Run it through
+// Command asm writes the kernel package's AVX2 and AVX-512 assembly. Run it through
 // `go generate` in the parent folder.
 //
 // Every kernel keeps the canonical order of evaluation: one SIMD lane per
@@ -7,6 +7,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -15,9 +16,22 @@ import (
 )
 
 func main() {
+	vnni := flag.Bool("vnni", false, "write the products for AVX-512 VNNI instead")
+	flag.Parse()
 	ConstraintExpr("amd64")
+	if *vnni {
+		defineConstants(true)
+		for _, f := range quantizedFormats {
+			f.withVNNI().vector()
+			for _, tokens := range []int{2, 3, 4} {
+				f.withVNNI().group(tokens)
+			}
+		}
+		Generate()
+		return
+	}
 	detectF16C()
-	defineConstants()
+	defineConstants(false)
 	for _, f := range quantizedFormats {
 		f.vector()
 		for _, tokens := range []int{2, 3, 4} {

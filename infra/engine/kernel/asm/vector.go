@@ -17,7 +17,7 @@ var (
 func constant(name string) Mem { return constants.Offset(offsets[name]) }
 
 // defineConstants lays out eight copies of each constant.
-func defineConstants() {
+func defineConstants(vnni bool) {
 	constants = GLOBL("constants", NOPTR|RODATA)
 	at := 0
 	bits := func(name string, b uint32) {
@@ -96,6 +96,9 @@ func defineConstants() {
 	float("t2", -5.37397155531e-2)
 	float("t3", 1.33314422036e-1)
 	float("t4", -3.33332819422e-1)
+	if vnni {
+		bits("signs", 0x80808080)
+	}
 }
 
 // loop runs body for every 8 elements of n.
