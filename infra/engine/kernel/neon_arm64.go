@@ -631,3 +631,48 @@ func scores8x1(q, keys, dst *float32, dim, panels, ld int, scale float32)
 //
 //go:noescape
 func mix8x1(weights, values, dst *float32, n, dim, ld, vectors int)
+
+// scoreQuants1 scores 1 heads against panels of int8 keys; panels is positive. It needs SDOT.
+//
+//go:noescape
+func scoreQuants1(q *int8, qs *float32, keys *int8, ks, dst *float32, blocks, panels, ld int, scale float32)
+
+// mixQuants1 adds two blocks of 32 weighted positions to 1 heads of dst, for panels of 8 elements; panels is positive. It needs SDOT.
+//
+//go:noescape
+func mixQuants1(u *int8, us *float32, values *int8, dst *float32, panels, ldu, ldus, ldd int)
+
+// scoreQuants2 scores 2 heads against panels of int8 keys; panels is positive. It needs SDOT.
+//
+//go:noescape
+func scoreQuants2(q *int8, qs *float32, keys *int8, ks, dst *float32, blocks, panels, ld int, scale float32)
+
+// mixQuants2 adds two blocks of 32 weighted positions to 2 heads of dst, for panels of 8 elements; panels is positive. It needs SDOT.
+//
+//go:noescape
+func mixQuants2(u *int8, us *float32, values *int8, dst *float32, panels, ldu, ldus, ldd int)
+
+// scoreQuants3 scores 3 heads against panels of int8 keys; panels is positive. It needs SDOT.
+//
+//go:noescape
+func scoreQuants3(q *int8, qs *float32, keys *int8, ks, dst *float32, blocks, panels, ld int, scale float32)
+
+// mixQuants3 adds two blocks of 32 weighted positions to 3 heads of dst, for panels of 8 elements; panels is positive. It needs SDOT.
+//
+//go:noescape
+func mixQuants3(u *int8, us *float32, values *int8, dst *float32, panels, ldu, ldus, ldd int)
+
+// scoreQuants4 scores 4 heads against panels of int8 keys; panels is positive. It needs SDOT.
+//
+//go:noescape
+func scoreQuants4(q *int8, qs *float32, keys *int8, ks, dst *float32, blocks, panels, ld int, scale float32)
+
+// mixQuants4 adds two blocks of 32 weighted positions to 4 heads of dst, for panels of 8 elements; panels is positive. It needs SDOT.
+//
+//go:noescape
+func mixQuants4(u *int8, us *float32, values *int8, dst *float32, panels, ldu, ldus, ldd int)
+
+// weighQuants8 quantises weights*scales for blocks of 32 dimensions with 64 positions each; blocks is positive.
+//
+//go:noescape
+func weighQuants8(weights, scales *float32, u *int8, us *float32, blocks int)

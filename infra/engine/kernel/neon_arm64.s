@@ -21017,7 +21017,7 @@ block:
 	WORD $0x4e212960 // xtn2 v0.16b, v11.8h
 	WORD $0x0e212981 // xtn v1.8b, v12.8h
 	WORD $0x4e2129a1 // xtn2 v1.16b, v13.8h
-store:
+quantized:
 	FSTPQ.P (F0, F1), 32(R1)
 	WORD $0x4e202802 // saddlp v2.8h, v0.16b
 	WORD $0x4e703842 // saddlv s2, v2.8h
@@ -21051,7 +21051,7 @@ tiny:
 empty:
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
-	B store
+	B quantized
 
 // func quantizeStrided(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks, step int)
 TEXT ·quantizeStrided(SB), NOSPLIT, $0-64
@@ -21127,7 +21127,7 @@ block:
 	WORD $0x4e212960 // xtn2 v0.16b, v11.8h
 	WORD $0x0e212981 // xtn v1.8b, v12.8h
 	WORD $0x4e2129a1 // xtn2 v1.16b, v13.8h
-store:
+quantized:
 	VST1.P V0.S[0], (R1)(R7)
 	VST1.P V0.S[1], (R1)(R7)
 	VST1.P V0.S[2], (R1)(R7)
@@ -21168,7 +21168,7 @@ tiny:
 empty:
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
-	B store
+	B quantized
 
 // func scores1x1(q, keys, dst *float32, dim, panels, ld int, scale float32)
 TEXT ·scores1x1(SB), NOSPLIT, $0-52
@@ -23117,3 +23117,1336 @@ next:
 	SUBS $1, R5, R5
 	BNE vector
 	RET
+
+// func scoreQuants1(q *int8, qs *float32, keys *int8, ks, dst *float32, blocks, panels, ld int, scale float32)
+TEXT ·scoreQuants1(SB), NOSPLIT, $0-68
+	MOVD q+0(FP), R0
+	MOVD qs+8(FP), R1
+	MOVD keys+16(FP), R2
+	MOVD ks+24(FP), R3
+	MOVD dst+32(FP), R4
+	MOVD panels+48(FP), R5
+	MOVD blocks+40(FP), R6
+	MOVD blocks+40(FP), R7
+	LSL $2, R7, R7
+	LSL $5, R6, R6
+panel:
+	MOVD R0, R8
+	MOVD R1, R9
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	MOVD blocks+40(FP), R10
+block:
+	FLDPQ 0(R8), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 0(R2), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	FLDPQ 32(R2), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	FLDPQ 64(R2), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	FLDPQ 96(R2), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	FLDPQ 128(R2), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	FLDPQ 160(R2), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	FLDPQ 192(R2), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	FLDPQ 224(R2), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	FLDPQ.P 32(R3), (F16, F17)
+	FMOVS.P 4(R9), F18
+	ADD $32, R8, R8
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd14 // fmul v20.4s, v8.4s, v20.4s
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35dd35 // fmul v21.4s, v9.4s, v21.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	ADD $256, R2, R2
+	SUBS $1, R10, R10
+	BNE block
+	FMOVS scale+64(FP), F16
+	MOVD ld+56(FP), R9
+	LSL $2, R9, R9
+	MOVD R4, R8
+	WORD $0x4f909000 // fmul v0.4s, v0.4s, v16.s[0]
+	WORD $0x4f909021 // fmul v1.4s, v1.4s, v16.s[0]
+	FSTPQ (F0, F1), 0(R8)
+	ADD $32, R4, R4
+	SUBS $1, R5, R5
+	BNE panel
+	RET
+
+// func mixQuants1(u *int8, us *float32, values *int8, dst *float32, panels, ldu, ldus, ldd int)
+TEXT ·mixQuants1(SB), NOSPLIT, $0-64
+	MOVD values+16(FP), R0
+	MOVD dst+24(FP), R1
+	MOVD panels+32(FP), R2
+	MOVD ldd+56(FP), R3
+	LSL $2, R3, R3
+	MOVD ldu+40(FP), R4
+	MOVD u+0(FP), R5
+	MOVD ldus+48(FP), R6
+	LSL $2, R6, R6
+	MOVD us+8(FP), R7
+panel:
+	MOVD R1, R8
+	FLDPQ 0(R8), (F0, F1)
+	FLDPQ 0(R5), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 0(R0), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	FLDPQ 32(R0), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	FLDPQ 64(R0), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	FLDPQ 96(R0), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	FLDPQ 128(R0), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	FLDPQ 160(R0), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	FLDPQ 192(R0), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	FLDPQ 224(R0), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	FMOVS 0(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929114 // fmul v20.4s, v8.4s, v18.s[0]
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929135 // fmul v21.4s, v9.4s, v18.s[0]
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FLDPQ 32(R5), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 256(R0), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	FLDPQ 288(R0), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	FLDPQ 320(R0), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	FLDPQ 352(R0), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	FLDPQ 384(R0), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	FLDPQ 416(R0), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	FLDPQ 448(R0), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	FLDPQ 480(R0), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	FMOVS 4(R7), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929114 // fmul v20.4s, v8.4s, v18.s[0]
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929135 // fmul v21.4s, v9.4s, v18.s[0]
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FSTPQ (F0, F1), 0(R8)
+	ADD $512, R0, R0
+	ADD $32, R1, R1
+	SUBS $1, R2, R2
+	BNE panel
+	RET
+
+// func scoreQuants2(q *int8, qs *float32, keys *int8, ks, dst *float32, blocks, panels, ld int, scale float32)
+TEXT ·scoreQuants2(SB), NOSPLIT, $0-68
+	MOVD q+0(FP), R0
+	MOVD qs+8(FP), R1
+	MOVD keys+16(FP), R2
+	MOVD ks+24(FP), R3
+	MOVD dst+32(FP), R4
+	MOVD panels+48(FP), R5
+	MOVD blocks+40(FP), R6
+	MOVD blocks+40(FP), R7
+	LSL $2, R7, R7
+	LSL $5, R6, R6
+panel:
+	MOVD R0, R8
+	ADD R6, R8, R9
+	MOVD R1, R10
+	ADD R7, R10, R11
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD blocks+40(FP), R12
+block:
+	FLDPQ 0(R8), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 0(R9), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 0(R2), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	FLDPQ 32(R2), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	FLDPQ 64(R2), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	FLDPQ 96(R2), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	FLDPQ 128(R2), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	FLDPQ 160(R2), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	FLDPQ 192(R2), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	FLDPQ 224(R2), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	FLDPQ.P 32(R3), (F16, F17)
+	FMOVS.P 4(R10), F18
+	ADD $32, R8, R8
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd14 // fmul v20.4s, v8.4s, v20.4s
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35dd35 // fmul v21.4s, v9.4s, v21.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS.P 4(R11), F18
+	ADD $32, R9, R9
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd54 // fmul v20.4s, v10.4s, v20.4s
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35dd75 // fmul v21.4s, v11.4s, v21.4s
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	ADD $256, R2, R2
+	SUBS $1, R12, R12
+	BNE block
+	FMOVS scale+64(FP), F16
+	MOVD ld+56(FP), R10
+	LSL $2, R10, R10
+	MOVD R4, R8
+	WORD $0x4f909000 // fmul v0.4s, v0.4s, v16.s[0]
+	WORD $0x4f909021 // fmul v1.4s, v1.4s, v16.s[0]
+	FSTPQ (F0, F1), 0(R8)
+	ADD R10, R8, R8
+	WORD $0x4f909042 // fmul v2.4s, v2.4s, v16.s[0]
+	WORD $0x4f909063 // fmul v3.4s, v3.4s, v16.s[0]
+	FSTPQ (F2, F3), 0(R8)
+	ADD $32, R4, R4
+	SUBS $1, R5, R5
+	BNE panel
+	RET
+
+// func mixQuants2(u *int8, us *float32, values *int8, dst *float32, panels, ldu, ldus, ldd int)
+TEXT ·mixQuants2(SB), NOSPLIT, $0-64
+	MOVD values+16(FP), R0
+	MOVD dst+24(FP), R1
+	MOVD panels+32(FP), R2
+	MOVD ldd+56(FP), R3
+	LSL $2, R3, R3
+	MOVD ldu+40(FP), R4
+	MOVD u+0(FP), R5
+	ADD R4, R5, R6
+	MOVD ldus+48(FP), R7
+	LSL $2, R7, R7
+	MOVD us+8(FP), R8
+	ADD R7, R8, R9
+panel:
+	MOVD R1, R10
+	ADD R3, R10, R11
+	FLDPQ 0(R10), (F0, F1)
+	FLDPQ 0(R11), (F2, F3)
+	FLDPQ 0(R5), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 0(R6), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 0(R0), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	FLDPQ 32(R0), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	FLDPQ 64(R0), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	FLDPQ 96(R0), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	FLDPQ 128(R0), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	FLDPQ 160(R0), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	FLDPQ 192(R0), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	FLDPQ 224(R0), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	FMOVS 0(R8), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929114 // fmul v20.4s, v8.4s, v18.s[0]
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929135 // fmul v21.4s, v9.4s, v18.s[0]
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS 0(R9), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929154 // fmul v20.4s, v10.4s, v18.s[0]
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929175 // fmul v21.4s, v11.4s, v18.s[0]
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FLDPQ 32(R5), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 32(R6), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 256(R0), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	FLDPQ 288(R0), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	FLDPQ 320(R0), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	FLDPQ 352(R0), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	FLDPQ 384(R0), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	FLDPQ 416(R0), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	FLDPQ 448(R0), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	FLDPQ 480(R0), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	FMOVS 4(R8), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929114 // fmul v20.4s, v8.4s, v18.s[0]
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929135 // fmul v21.4s, v9.4s, v18.s[0]
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS 4(R9), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929154 // fmul v20.4s, v10.4s, v18.s[0]
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929175 // fmul v21.4s, v11.4s, v18.s[0]
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FSTPQ (F0, F1), 0(R10)
+	FSTPQ (F2, F3), 0(R11)
+	ADD $512, R0, R0
+	ADD $32, R1, R1
+	SUBS $1, R2, R2
+	BNE panel
+	RET
+
+// func scoreQuants3(q *int8, qs *float32, keys *int8, ks, dst *float32, blocks, panels, ld int, scale float32)
+TEXT ·scoreQuants3(SB), NOSPLIT, $0-68
+	MOVD q+0(FP), R0
+	MOVD qs+8(FP), R1
+	MOVD keys+16(FP), R2
+	MOVD ks+24(FP), R3
+	MOVD dst+32(FP), R4
+	MOVD panels+48(FP), R5
+	MOVD blocks+40(FP), R6
+	MOVD blocks+40(FP), R7
+	LSL $2, R7, R7
+	LSL $5, R6, R6
+panel:
+	MOVD R0, R8
+	ADD R6, R8, R9
+	ADD R6, R9, R10
+	MOVD R1, R11
+	ADD R7, R11, R12
+	ADD R7, R12, R13
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	MOVD blocks+40(FP), R14
+block:
+	FLDPQ 0(R8), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 0(R9), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 0(R10), (F28, F29)
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FLDPQ 0(R2), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f9ce20c // sdot v12.4s, v16.16b, v28.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	WORD $0x4f9ce22d // sdot v13.4s, v17.16b, v28.4b[0]
+	FLDPQ 32(R2), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fbce24c // sdot v12.4s, v18.16b, v28.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	WORD $0x4fbce26d // sdot v13.4s, v19.16b, v28.4b[1]
+	FLDPQ 64(R2), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f9cea8c // sdot v12.4s, v20.16b, v28.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	WORD $0x4f9ceaad // sdot v13.4s, v21.16b, v28.4b[2]
+	FLDPQ 96(R2), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fbceacc // sdot v12.4s, v22.16b, v28.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	WORD $0x4fbceaed // sdot v13.4s, v23.16b, v28.4b[3]
+	FLDPQ 128(R2), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f9de20c // sdot v12.4s, v16.16b, v29.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	WORD $0x4f9de22d // sdot v13.4s, v17.16b, v29.4b[0]
+	FLDPQ 160(R2), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fbde24c // sdot v12.4s, v18.16b, v29.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	WORD $0x4fbde26d // sdot v13.4s, v19.16b, v29.4b[1]
+	FLDPQ 192(R2), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f9dea8c // sdot v12.4s, v20.16b, v29.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	WORD $0x4f9deaad // sdot v13.4s, v21.16b, v29.4b[2]
+	FLDPQ 224(R2), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fbdeacc // sdot v12.4s, v22.16b, v29.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	WORD $0x4fbdeaed // sdot v13.4s, v23.16b, v29.4b[3]
+	FLDPQ.P 32(R3), (F16, F17)
+	FMOVS.P 4(R11), F18
+	ADD $32, R8, R8
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd14 // fmul v20.4s, v8.4s, v20.4s
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35dd35 // fmul v21.4s, v9.4s, v21.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS.P 4(R12), F18
+	ADD $32, R9, R9
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd54 // fmul v20.4s, v10.4s, v20.4s
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35dd75 // fmul v21.4s, v11.4s, v21.4s
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FMOVS.P 4(R13), F18
+	ADD $32, R10, R10
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd94 // fmul v20.4s, v12.4s, v20.4s
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35ddb5 // fmul v21.4s, v13.4s, v21.4s
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	ADD $256, R2, R2
+	SUBS $1, R14, R14
+	BNE block
+	FMOVS scale+64(FP), F16
+	MOVD ld+56(FP), R11
+	LSL $2, R11, R11
+	MOVD R4, R8
+	WORD $0x4f909000 // fmul v0.4s, v0.4s, v16.s[0]
+	WORD $0x4f909021 // fmul v1.4s, v1.4s, v16.s[0]
+	FSTPQ (F0, F1), 0(R8)
+	ADD R11, R8, R8
+	WORD $0x4f909042 // fmul v2.4s, v2.4s, v16.s[0]
+	WORD $0x4f909063 // fmul v3.4s, v3.4s, v16.s[0]
+	FSTPQ (F2, F3), 0(R8)
+	ADD R11, R8, R8
+	WORD $0x4f909084 // fmul v4.4s, v4.4s, v16.s[0]
+	WORD $0x4f9090a5 // fmul v5.4s, v5.4s, v16.s[0]
+	FSTPQ (F4, F5), 0(R8)
+	ADD $32, R4, R4
+	SUBS $1, R5, R5
+	BNE panel
+	RET
+
+// func mixQuants3(u *int8, us *float32, values *int8, dst *float32, panels, ldu, ldus, ldd int)
+TEXT ·mixQuants3(SB), NOSPLIT, $0-64
+	MOVD values+16(FP), R0
+	MOVD dst+24(FP), R1
+	MOVD panels+32(FP), R2
+	MOVD ldd+56(FP), R3
+	LSL $2, R3, R3
+	MOVD ldu+40(FP), R4
+	MOVD u+0(FP), R5
+	ADD R4, R5, R6
+	ADD R4, R6, R7
+	MOVD ldus+48(FP), R8
+	LSL $2, R8, R8
+	MOVD us+8(FP), R9
+	ADD R8, R9, R10
+	ADD R8, R10, R11
+panel:
+	MOVD R1, R12
+	ADD R3, R12, R13
+	ADD R3, R13, R14
+	FLDPQ 0(R12), (F0, F1)
+	FLDPQ 0(R13), (F2, F3)
+	FLDPQ 0(R14), (F4, F5)
+	FLDPQ 0(R5), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 0(R6), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 0(R7), (F28, F29)
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FLDPQ 0(R0), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f9ce20c // sdot v12.4s, v16.16b, v28.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	WORD $0x4f9ce22d // sdot v13.4s, v17.16b, v28.4b[0]
+	FLDPQ 32(R0), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fbce24c // sdot v12.4s, v18.16b, v28.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	WORD $0x4fbce26d // sdot v13.4s, v19.16b, v28.4b[1]
+	FLDPQ 64(R0), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f9cea8c // sdot v12.4s, v20.16b, v28.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	WORD $0x4f9ceaad // sdot v13.4s, v21.16b, v28.4b[2]
+	FLDPQ 96(R0), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fbceacc // sdot v12.4s, v22.16b, v28.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	WORD $0x4fbceaed // sdot v13.4s, v23.16b, v28.4b[3]
+	FLDPQ 128(R0), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f9de20c // sdot v12.4s, v16.16b, v29.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	WORD $0x4f9de22d // sdot v13.4s, v17.16b, v29.4b[0]
+	FLDPQ 160(R0), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fbde24c // sdot v12.4s, v18.16b, v29.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	WORD $0x4fbde26d // sdot v13.4s, v19.16b, v29.4b[1]
+	FLDPQ 192(R0), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f9dea8c // sdot v12.4s, v20.16b, v29.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	WORD $0x4f9deaad // sdot v13.4s, v21.16b, v29.4b[2]
+	FLDPQ 224(R0), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fbdeacc // sdot v12.4s, v22.16b, v29.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	WORD $0x4fbdeaed // sdot v13.4s, v23.16b, v29.4b[3]
+	FMOVS 0(R9), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929114 // fmul v20.4s, v8.4s, v18.s[0]
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929135 // fmul v21.4s, v9.4s, v18.s[0]
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS 0(R10), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929154 // fmul v20.4s, v10.4s, v18.s[0]
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929175 // fmul v21.4s, v11.4s, v18.s[0]
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FMOVS 0(R11), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f929194 // fmul v20.4s, v12.4s, v18.s[0]
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9291b5 // fmul v21.4s, v13.4s, v18.s[0]
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	FLDPQ 32(R5), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 32(R6), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 32(R7), (F28, F29)
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FLDPQ 256(R0), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f9ce20c // sdot v12.4s, v16.16b, v28.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	WORD $0x4f9ce22d // sdot v13.4s, v17.16b, v28.4b[0]
+	FLDPQ 288(R0), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fbce24c // sdot v12.4s, v18.16b, v28.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	WORD $0x4fbce26d // sdot v13.4s, v19.16b, v28.4b[1]
+	FLDPQ 320(R0), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f9cea8c // sdot v12.4s, v20.16b, v28.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	WORD $0x4f9ceaad // sdot v13.4s, v21.16b, v28.4b[2]
+	FLDPQ 352(R0), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fbceacc // sdot v12.4s, v22.16b, v28.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	WORD $0x4fbceaed // sdot v13.4s, v23.16b, v28.4b[3]
+	FLDPQ 384(R0), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f9de20c // sdot v12.4s, v16.16b, v29.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	WORD $0x4f9de22d // sdot v13.4s, v17.16b, v29.4b[0]
+	FLDPQ 416(R0), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fbde24c // sdot v12.4s, v18.16b, v29.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	WORD $0x4fbde26d // sdot v13.4s, v19.16b, v29.4b[1]
+	FLDPQ 448(R0), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f9dea8c // sdot v12.4s, v20.16b, v29.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	WORD $0x4f9deaad // sdot v13.4s, v21.16b, v29.4b[2]
+	FLDPQ 480(R0), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fbdeacc // sdot v12.4s, v22.16b, v29.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	WORD $0x4fbdeaed // sdot v13.4s, v23.16b, v29.4b[3]
+	FMOVS 4(R9), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929114 // fmul v20.4s, v8.4s, v18.s[0]
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929135 // fmul v21.4s, v9.4s, v18.s[0]
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS 4(R10), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929154 // fmul v20.4s, v10.4s, v18.s[0]
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929175 // fmul v21.4s, v11.4s, v18.s[0]
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FMOVS 4(R11), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f929194 // fmul v20.4s, v12.4s, v18.s[0]
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9291b5 // fmul v21.4s, v13.4s, v18.s[0]
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	FSTPQ (F0, F1), 0(R12)
+	FSTPQ (F2, F3), 0(R13)
+	FSTPQ (F4, F5), 0(R14)
+	ADD $512, R0, R0
+	ADD $32, R1, R1
+	SUBS $1, R2, R2
+	BNE panel
+	RET
+
+// func scoreQuants4(q *int8, qs *float32, keys *int8, ks, dst *float32, blocks, panels, ld int, scale float32)
+TEXT ·scoreQuants4(SB), NOSPLIT, $0-68
+	MOVD q+0(FP), R0
+	MOVD qs+8(FP), R1
+	MOVD keys+16(FP), R2
+	MOVD ks+24(FP), R3
+	MOVD dst+32(FP), R4
+	MOVD panels+48(FP), R5
+	MOVD blocks+40(FP), R6
+	MOVD blocks+40(FP), R7
+	LSL $2, R7, R7
+	LSL $5, R6, R6
+panel:
+	MOVD R0, R8
+	ADD R6, R8, R9
+	ADD R6, R9, R10
+	ADD R6, R10, R11
+	MOVD R1, R12
+	ADD R7, R12, R13
+	ADD R7, R13, R14
+	ADD R7, R14, R15
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	MOVD blocks+40(FP), R19
+block:
+	FLDPQ 0(R8), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 0(R9), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 0(R10), (F28, F29)
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FLDPQ 0(R11), (F30, F31)
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FLDPQ 0(R2), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f9ce20c // sdot v12.4s, v16.16b, v28.4b[0]
+	WORD $0x4f9ee20e // sdot v14.4s, v16.16b, v30.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	WORD $0x4f9ce22d // sdot v13.4s, v17.16b, v28.4b[0]
+	WORD $0x4f9ee22f // sdot v15.4s, v17.16b, v30.4b[0]
+	FLDPQ 32(R2), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fbce24c // sdot v12.4s, v18.16b, v28.4b[1]
+	WORD $0x4fbee24e // sdot v14.4s, v18.16b, v30.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	WORD $0x4fbce26d // sdot v13.4s, v19.16b, v28.4b[1]
+	WORD $0x4fbee26f // sdot v15.4s, v19.16b, v30.4b[1]
+	FLDPQ 64(R2), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f9cea8c // sdot v12.4s, v20.16b, v28.4b[2]
+	WORD $0x4f9eea8e // sdot v14.4s, v20.16b, v30.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	WORD $0x4f9ceaad // sdot v13.4s, v21.16b, v28.4b[2]
+	WORD $0x4f9eeaaf // sdot v15.4s, v21.16b, v30.4b[2]
+	FLDPQ 96(R2), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fbceacc // sdot v12.4s, v22.16b, v28.4b[3]
+	WORD $0x4fbeeace // sdot v14.4s, v22.16b, v30.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	WORD $0x4fbceaed // sdot v13.4s, v23.16b, v28.4b[3]
+	WORD $0x4fbeeaef // sdot v15.4s, v23.16b, v30.4b[3]
+	FLDPQ 128(R2), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f9de20c // sdot v12.4s, v16.16b, v29.4b[0]
+	WORD $0x4f9fe20e // sdot v14.4s, v16.16b, v31.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	WORD $0x4f9de22d // sdot v13.4s, v17.16b, v29.4b[0]
+	WORD $0x4f9fe22f // sdot v15.4s, v17.16b, v31.4b[0]
+	FLDPQ 160(R2), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fbde24c // sdot v12.4s, v18.16b, v29.4b[1]
+	WORD $0x4fbfe24e // sdot v14.4s, v18.16b, v31.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	WORD $0x4fbde26d // sdot v13.4s, v19.16b, v29.4b[1]
+	WORD $0x4fbfe26f // sdot v15.4s, v19.16b, v31.4b[1]
+	FLDPQ 192(R2), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f9dea8c // sdot v12.4s, v20.16b, v29.4b[2]
+	WORD $0x4f9fea8e // sdot v14.4s, v20.16b, v31.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	WORD $0x4f9deaad // sdot v13.4s, v21.16b, v29.4b[2]
+	WORD $0x4f9feaaf // sdot v15.4s, v21.16b, v31.4b[2]
+	FLDPQ 224(R2), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fbdeacc // sdot v12.4s, v22.16b, v29.4b[3]
+	WORD $0x4fbfeace // sdot v14.4s, v22.16b, v31.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	WORD $0x4fbdeaed // sdot v13.4s, v23.16b, v29.4b[3]
+	WORD $0x4fbfeaef // sdot v15.4s, v23.16b, v31.4b[3]
+	FLDPQ.P 32(R3), (F16, F17)
+	FMOVS.P 4(R12), F18
+	ADD $32, R8, R8
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd14 // fmul v20.4s, v8.4s, v20.4s
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35dd35 // fmul v21.4s, v9.4s, v21.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS.P 4(R13), F18
+	ADD $32, R9, R9
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd54 // fmul v20.4s, v10.4s, v20.4s
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35dd75 // fmul v21.4s, v11.4s, v21.4s
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FMOVS.P 4(R14), F18
+	ADD $32, R10, R10
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34dd94 // fmul v20.4s, v12.4s, v20.4s
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35ddb5 // fmul v21.4s, v13.4s, v21.4s
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	FMOVS.P 4(R15), F18
+	ADD $32, R11, R11
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f929214 // fmul v20.4s, v16.4s, v18.s[0]
+	WORD $0x6e34ddd4 // fmul v20.4s, v14.4s, v20.4s
+	WORD $0x4e34d4c6 // fadd v6.4s, v6.4s, v20.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f929235 // fmul v21.4s, v17.4s, v18.s[0]
+	WORD $0x6e35ddf5 // fmul v21.4s, v15.4s, v21.4s
+	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	ADD $256, R2, R2
+	SUBS $1, R19, R19
+	BNE block
+	FMOVS scale+64(FP), F16
+	MOVD ld+56(FP), R12
+	LSL $2, R12, R12
+	MOVD R4, R8
+	WORD $0x4f909000 // fmul v0.4s, v0.4s, v16.s[0]
+	WORD $0x4f909021 // fmul v1.4s, v1.4s, v16.s[0]
+	FSTPQ (F0, F1), 0(R8)
+	ADD R12, R8, R8
+	WORD $0x4f909042 // fmul v2.4s, v2.4s, v16.s[0]
+	WORD $0x4f909063 // fmul v3.4s, v3.4s, v16.s[0]
+	FSTPQ (F2, F3), 0(R8)
+	ADD R12, R8, R8
+	WORD $0x4f909084 // fmul v4.4s, v4.4s, v16.s[0]
+	WORD $0x4f9090a5 // fmul v5.4s, v5.4s, v16.s[0]
+	FSTPQ (F4, F5), 0(R8)
+	ADD R12, R8, R8
+	WORD $0x4f9090c6 // fmul v6.4s, v6.4s, v16.s[0]
+	WORD $0x4f9090e7 // fmul v7.4s, v7.4s, v16.s[0]
+	FSTPQ (F6, F7), 0(R8)
+	ADD $32, R4, R4
+	SUBS $1, R5, R5
+	BNE panel
+	RET
+
+// func mixQuants4(u *int8, us *float32, values *int8, dst *float32, panels, ldu, ldus, ldd int)
+TEXT ·mixQuants4(SB), NOSPLIT, $0-64
+	MOVD values+16(FP), R0
+	MOVD dst+24(FP), R1
+	MOVD panels+32(FP), R2
+	MOVD ldd+56(FP), R3
+	LSL $2, R3, R3
+	MOVD ldu+40(FP), R4
+	MOVD u+0(FP), R5
+	ADD R4, R5, R6
+	ADD R4, R6, R7
+	ADD R4, R7, R8
+	MOVD ldus+48(FP), R9
+	LSL $2, R9, R9
+	MOVD us+8(FP), R10
+	ADD R9, R10, R11
+	ADD R9, R11, R12
+	ADD R9, R12, R13
+panel:
+	MOVD R1, R14
+	ADD R3, R14, R15
+	ADD R3, R15, R19
+	ADD R3, R19, R20
+	FLDPQ 0(R14), (F0, F1)
+	FLDPQ 0(R15), (F2, F3)
+	FLDPQ 0(R19), (F4, F5)
+	FLDPQ 0(R20), (F6, F7)
+	FLDPQ 0(R5), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 0(R6), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 0(R7), (F28, F29)
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FLDPQ 0(R8), (F30, F31)
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FLDPQ 0(R0), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f9ce20c // sdot v12.4s, v16.16b, v28.4b[0]
+	WORD $0x4f9ee20e // sdot v14.4s, v16.16b, v30.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	WORD $0x4f9ce22d // sdot v13.4s, v17.16b, v28.4b[0]
+	WORD $0x4f9ee22f // sdot v15.4s, v17.16b, v30.4b[0]
+	FLDPQ 32(R0), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fbce24c // sdot v12.4s, v18.16b, v28.4b[1]
+	WORD $0x4fbee24e // sdot v14.4s, v18.16b, v30.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	WORD $0x4fbce26d // sdot v13.4s, v19.16b, v28.4b[1]
+	WORD $0x4fbee26f // sdot v15.4s, v19.16b, v30.4b[1]
+	FLDPQ 64(R0), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f9cea8c // sdot v12.4s, v20.16b, v28.4b[2]
+	WORD $0x4f9eea8e // sdot v14.4s, v20.16b, v30.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	WORD $0x4f9ceaad // sdot v13.4s, v21.16b, v28.4b[2]
+	WORD $0x4f9eeaaf // sdot v15.4s, v21.16b, v30.4b[2]
+	FLDPQ 96(R0), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fbceacc // sdot v12.4s, v22.16b, v28.4b[3]
+	WORD $0x4fbeeace // sdot v14.4s, v22.16b, v30.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	WORD $0x4fbceaed // sdot v13.4s, v23.16b, v28.4b[3]
+	WORD $0x4fbeeaef // sdot v15.4s, v23.16b, v30.4b[3]
+	FLDPQ 128(R0), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f9de20c // sdot v12.4s, v16.16b, v29.4b[0]
+	WORD $0x4f9fe20e // sdot v14.4s, v16.16b, v31.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	WORD $0x4f9de22d // sdot v13.4s, v17.16b, v29.4b[0]
+	WORD $0x4f9fe22f // sdot v15.4s, v17.16b, v31.4b[0]
+	FLDPQ 160(R0), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fbde24c // sdot v12.4s, v18.16b, v29.4b[1]
+	WORD $0x4fbfe24e // sdot v14.4s, v18.16b, v31.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	WORD $0x4fbde26d // sdot v13.4s, v19.16b, v29.4b[1]
+	WORD $0x4fbfe26f // sdot v15.4s, v19.16b, v31.4b[1]
+	FLDPQ 192(R0), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f9dea8c // sdot v12.4s, v20.16b, v29.4b[2]
+	WORD $0x4f9fea8e // sdot v14.4s, v20.16b, v31.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	WORD $0x4f9deaad // sdot v13.4s, v21.16b, v29.4b[2]
+	WORD $0x4f9feaaf // sdot v15.4s, v21.16b, v31.4b[2]
+	FLDPQ 224(R0), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fbdeacc // sdot v12.4s, v22.16b, v29.4b[3]
+	WORD $0x4fbfeace // sdot v14.4s, v22.16b, v31.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	WORD $0x4fbdeaed // sdot v13.4s, v23.16b, v29.4b[3]
+	WORD $0x4fbfeaef // sdot v15.4s, v23.16b, v31.4b[3]
+	FMOVS 0(R10), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929114 // fmul v20.4s, v8.4s, v18.s[0]
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929135 // fmul v21.4s, v9.4s, v18.s[0]
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS 0(R11), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929154 // fmul v20.4s, v10.4s, v18.s[0]
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929175 // fmul v21.4s, v11.4s, v18.s[0]
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FMOVS 0(R12), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f929194 // fmul v20.4s, v12.4s, v18.s[0]
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9291b5 // fmul v21.4s, v13.4s, v18.s[0]
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	FMOVS 0(R13), F18
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9291d4 // fmul v20.4s, v14.4s, v18.s[0]
+	WORD $0x4e34d4c6 // fadd v6.4s, v6.4s, v20.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9291f5 // fmul v21.4s, v15.4s, v18.s[0]
+	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	FLDPQ 32(R5), (F24, F25)
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	FLDPQ 32(R6), (F26, F27)
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	FLDPQ 32(R7), (F28, F29)
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	FLDPQ 32(R8), (F30, F31)
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	FLDPQ 256(R0), (F16, F17)
+	WORD $0x4f98e208 // sdot v8.4s, v16.16b, v24.4b[0]
+	WORD $0x4f9ae20a // sdot v10.4s, v16.16b, v26.4b[0]
+	WORD $0x4f9ce20c // sdot v12.4s, v16.16b, v28.4b[0]
+	WORD $0x4f9ee20e // sdot v14.4s, v16.16b, v30.4b[0]
+	WORD $0x4f98e229 // sdot v9.4s, v17.16b, v24.4b[0]
+	WORD $0x4f9ae22b // sdot v11.4s, v17.16b, v26.4b[0]
+	WORD $0x4f9ce22d // sdot v13.4s, v17.16b, v28.4b[0]
+	WORD $0x4f9ee22f // sdot v15.4s, v17.16b, v30.4b[0]
+	FLDPQ 288(R0), (F18, F19)
+	WORD $0x4fb8e248 // sdot v8.4s, v18.16b, v24.4b[1]
+	WORD $0x4fbae24a // sdot v10.4s, v18.16b, v26.4b[1]
+	WORD $0x4fbce24c // sdot v12.4s, v18.16b, v28.4b[1]
+	WORD $0x4fbee24e // sdot v14.4s, v18.16b, v30.4b[1]
+	WORD $0x4fb8e269 // sdot v9.4s, v19.16b, v24.4b[1]
+	WORD $0x4fbae26b // sdot v11.4s, v19.16b, v26.4b[1]
+	WORD $0x4fbce26d // sdot v13.4s, v19.16b, v28.4b[1]
+	WORD $0x4fbee26f // sdot v15.4s, v19.16b, v30.4b[1]
+	FLDPQ 320(R0), (F20, F21)
+	WORD $0x4f98ea88 // sdot v8.4s, v20.16b, v24.4b[2]
+	WORD $0x4f9aea8a // sdot v10.4s, v20.16b, v26.4b[2]
+	WORD $0x4f9cea8c // sdot v12.4s, v20.16b, v28.4b[2]
+	WORD $0x4f9eea8e // sdot v14.4s, v20.16b, v30.4b[2]
+	WORD $0x4f98eaa9 // sdot v9.4s, v21.16b, v24.4b[2]
+	WORD $0x4f9aeaab // sdot v11.4s, v21.16b, v26.4b[2]
+	WORD $0x4f9ceaad // sdot v13.4s, v21.16b, v28.4b[2]
+	WORD $0x4f9eeaaf // sdot v15.4s, v21.16b, v30.4b[2]
+	FLDPQ 352(R0), (F22, F23)
+	WORD $0x4fb8eac8 // sdot v8.4s, v22.16b, v24.4b[3]
+	WORD $0x4fbaeaca // sdot v10.4s, v22.16b, v26.4b[3]
+	WORD $0x4fbceacc // sdot v12.4s, v22.16b, v28.4b[3]
+	WORD $0x4fbeeace // sdot v14.4s, v22.16b, v30.4b[3]
+	WORD $0x4fb8eae9 // sdot v9.4s, v23.16b, v24.4b[3]
+	WORD $0x4fbaeaeb // sdot v11.4s, v23.16b, v26.4b[3]
+	WORD $0x4fbceaed // sdot v13.4s, v23.16b, v28.4b[3]
+	WORD $0x4fbeeaef // sdot v15.4s, v23.16b, v30.4b[3]
+	FLDPQ 384(R0), (F16, F17)
+	WORD $0x4f99e208 // sdot v8.4s, v16.16b, v25.4b[0]
+	WORD $0x4f9be20a // sdot v10.4s, v16.16b, v27.4b[0]
+	WORD $0x4f9de20c // sdot v12.4s, v16.16b, v29.4b[0]
+	WORD $0x4f9fe20e // sdot v14.4s, v16.16b, v31.4b[0]
+	WORD $0x4f99e229 // sdot v9.4s, v17.16b, v25.4b[0]
+	WORD $0x4f9be22b // sdot v11.4s, v17.16b, v27.4b[0]
+	WORD $0x4f9de22d // sdot v13.4s, v17.16b, v29.4b[0]
+	WORD $0x4f9fe22f // sdot v15.4s, v17.16b, v31.4b[0]
+	FLDPQ 416(R0), (F18, F19)
+	WORD $0x4fb9e248 // sdot v8.4s, v18.16b, v25.4b[1]
+	WORD $0x4fbbe24a // sdot v10.4s, v18.16b, v27.4b[1]
+	WORD $0x4fbde24c // sdot v12.4s, v18.16b, v29.4b[1]
+	WORD $0x4fbfe24e // sdot v14.4s, v18.16b, v31.4b[1]
+	WORD $0x4fb9e269 // sdot v9.4s, v19.16b, v25.4b[1]
+	WORD $0x4fbbe26b // sdot v11.4s, v19.16b, v27.4b[1]
+	WORD $0x4fbde26d // sdot v13.4s, v19.16b, v29.4b[1]
+	WORD $0x4fbfe26f // sdot v15.4s, v19.16b, v31.4b[1]
+	FLDPQ 448(R0), (F20, F21)
+	WORD $0x4f99ea88 // sdot v8.4s, v20.16b, v25.4b[2]
+	WORD $0x4f9bea8a // sdot v10.4s, v20.16b, v27.4b[2]
+	WORD $0x4f9dea8c // sdot v12.4s, v20.16b, v29.4b[2]
+	WORD $0x4f9fea8e // sdot v14.4s, v20.16b, v31.4b[2]
+	WORD $0x4f99eaa9 // sdot v9.4s, v21.16b, v25.4b[2]
+	WORD $0x4f9beaab // sdot v11.4s, v21.16b, v27.4b[2]
+	WORD $0x4f9deaad // sdot v13.4s, v21.16b, v29.4b[2]
+	WORD $0x4f9feaaf // sdot v15.4s, v21.16b, v31.4b[2]
+	FLDPQ 480(R0), (F22, F23)
+	WORD $0x4fb9eac8 // sdot v8.4s, v22.16b, v25.4b[3]
+	WORD $0x4fbbeaca // sdot v10.4s, v22.16b, v27.4b[3]
+	WORD $0x4fbdeacc // sdot v12.4s, v22.16b, v29.4b[3]
+	WORD $0x4fbfeace // sdot v14.4s, v22.16b, v31.4b[3]
+	WORD $0x4fb9eae9 // sdot v9.4s, v23.16b, v25.4b[3]
+	WORD $0x4fbbeaeb // sdot v11.4s, v23.16b, v27.4b[3]
+	WORD $0x4fbdeaed // sdot v13.4s, v23.16b, v29.4b[3]
+	WORD $0x4fbfeaef // sdot v15.4s, v23.16b, v31.4b[3]
+	FMOVS 4(R10), F18
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f929114 // fmul v20.4s, v8.4s, v18.s[0]
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f929135 // fmul v21.4s, v9.4s, v18.s[0]
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVS 4(R11), F18
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f929154 // fmul v20.4s, v10.4s, v18.s[0]
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f929175 // fmul v21.4s, v11.4s, v18.s[0]
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FMOVS 4(R12), F18
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f929194 // fmul v20.4s, v12.4s, v18.s[0]
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9291b5 // fmul v21.4s, v13.4s, v18.s[0]
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	FMOVS 4(R13), F18
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4f9291d4 // fmul v20.4s, v14.4s, v18.s[0]
+	WORD $0x4e34d4c6 // fadd v6.4s, v6.4s, v20.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4f9291f5 // fmul v21.4s, v15.4s, v18.s[0]
+	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	FSTPQ (F0, F1), 0(R14)
+	FSTPQ (F2, F3), 0(R15)
+	FSTPQ (F4, F5), 0(R19)
+	FSTPQ (F6, F7), 0(R20)
+	ADD $512, R0, R0
+	ADD $32, R1, R1
+	SUBS $1, R2, R2
+	BNE panel
+	RET
+
+// func weighQuants8(weights, scales *float32, u *int8, us *float32, blocks int)
+TEXT ·weighQuants8(SB), NOSPLIT, $0-40
+	MOVD weights+0(FP), R0
+	MOVD scales+8(FP), R1
+	MOVD u+16(FP), R2
+	MOVD us+24(FP), R3
+	MOVD blocks+32(FP), R4
+	MOVD $0x7fffffff, R25
+	VDUP R25, V30.S4
+	MOVD $0x42fe0000, R25
+	VDUP R25, V29.S4
+	MOVD $0x3f800000, R25
+	VDUP R25, V28.S4
+next:
+	MOVD $2, R5
+half:
+	FLDPQ.P 32(R1), (F0, F1)
+	FLDPQ.P 32(R0), (F8, F9)
+	WORD $0x4ea0d90a // fcmeq v10.4s, v8.4s, #0.0
+	WORD $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	WORD $0x4e6a1c00 // bic v0.16b, v0.16b, v10.16b
+	WORD $0x4ea0d92a // fcmeq v10.4s, v9.4s, #0.0
+	WORD $0x6e29dc21 // fmul v1.4s, v1.4s, v9.4s
+	WORD $0x4e6a1c21 // bic v1.16b, v1.16b, v10.16b
+	FLDPQ.P 32(R1), (F2, F3)
+	FLDPQ.P 32(R0), (F8, F9)
+	WORD $0x4ea0d90a // fcmeq v10.4s, v8.4s, #0.0
+	WORD $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD $0x4e6a1c42 // bic v2.16b, v2.16b, v10.16b
+	WORD $0x4ea0d92a // fcmeq v10.4s, v9.4s, #0.0
+	WORD $0x6e29dc63 // fmul v3.4s, v3.4s, v9.4s
+	WORD $0x4e6a1c63 // bic v3.16b, v3.16b, v10.16b
+	FLDPQ.P 32(R1), (F4, F5)
+	FLDPQ.P 32(R0), (F8, F9)
+	WORD $0x4ea0d90a // fcmeq v10.4s, v8.4s, #0.0
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	WORD $0x4e6a1c84 // bic v4.16b, v4.16b, v10.16b
+	WORD $0x4ea0d92a // fcmeq v10.4s, v9.4s, #0.0
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	WORD $0x4e6a1ca5 // bic v5.16b, v5.16b, v10.16b
+	FLDPQ.P 32(R1), (F6, F7)
+	FLDPQ.P 32(R0), (F8, F9)
+	WORD $0x4ea0d90a // fcmeq v10.4s, v8.4s, #0.0
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e6a1cc6 // bic v6.16b, v6.16b, v10.16b
+	WORD $0x4ea0d92a // fcmeq v10.4s, v9.4s, #0.0
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	WORD $0x4e6a1ce7 // bic v7.16b, v7.16b, v10.16b
+	VAND V30.B16, V0.B16, V8.B16
+	VAND V30.B16, V1.B16, V9.B16
+	VAND V30.B16, V2.B16, V10.B16
+	VAND V30.B16, V3.B16, V11.B16
+	VAND V30.B16, V4.B16, V12.B16
+	VAND V30.B16, V5.B16, V13.B16
+	VAND V30.B16, V6.B16, V14.B16
+	VAND V30.B16, V7.B16, V15.B16
+	WORD $0x6eac6508 // umax v8.4s, v8.4s, v12.4s
+	WORD $0x6ead6529 // umax v9.4s, v9.4s, v13.4s
+	WORD $0x6eae654a // umax v10.4s, v10.4s, v14.4s
+	WORD $0x6eaf656b // umax v11.4s, v11.4s, v15.4s
+	WORD $0x6eaa6508 // umax v8.4s, v8.4s, v10.4s
+	WORD $0x6eab6529 // umax v9.4s, v9.4s, v11.4s
+	WORD $0x6ea96508 // umax v8.4s, v8.4s, v9.4s
+	WORD $0x6eb0a908 // umaxv s8, v8.4s
+	FMOVS F8, R6
+	MOVD $0x0d800000, R7
+	CMPW R7, R6
+	BLO tiny
+	MOVD $0x7f800000, R7
+	CMPW R7, R6
+	BHS invalid
+	FDIVS F29, F8, F8
+	FDIVS F8, F28, F9
+	WORD $0x4f899000 // fmul v0.4s, v0.4s, v9.s[0]
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	WORD $0x4f899021 // fmul v1.4s, v1.4s, v9.s[0]
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	WORD $0x4f899042 // fmul v2.4s, v2.4s, v9.s[0]
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	WORD $0x4f899063 // fmul v3.4s, v3.4s, v9.s[0]
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	WORD $0x4f899084 // fmul v4.4s, v4.4s, v9.s[0]
+	WORD $0x4e21a884 // fcvtns v4.4s, v4.4s
+	WORD $0x4f8990a5 // fmul v5.4s, v5.4s, v9.s[0]
+	WORD $0x4e21a8a5 // fcvtns v5.4s, v5.4s
+	WORD $0x4f8990c6 // fmul v6.4s, v6.4s, v9.s[0]
+	WORD $0x4e21a8c6 // fcvtns v6.4s, v6.4s
+	WORD $0x4f8990e7 // fmul v7.4s, v7.4s, v9.s[0]
+	WORD $0x4e21a8e7 // fcvtns v7.4s, v7.4s
+	WORD $0x0e61280a // xtn v10.4h, v0.4s
+	WORD $0x4e61282a // xtn2 v10.8h, v1.4s
+	WORD $0x0e61284b // xtn v11.4h, v2.4s
+	WORD $0x4e61286b // xtn2 v11.8h, v3.4s
+	WORD $0x0e61288c // xtn v12.4h, v4.4s
+	WORD $0x4e6128ac // xtn2 v12.8h, v5.4s
+	WORD $0x0e6128cd // xtn v13.4h, v6.4s
+	WORD $0x4e6128ed // xtn2 v13.8h, v7.4s
+	WORD $0x0e212940 // xtn v0.8b, v10.8h
+	WORD $0x4e212960 // xtn2 v0.16b, v11.8h
+	WORD $0x0e212981 // xtn v1.8b, v12.8h
+	WORD $0x4e2129a1 // xtn2 v1.16b, v13.8h
+quantized:
+	FSTPQ.P (F0, F1), 32(R2)
+	FMOVS.P F8, 4(R3)
+	SUBS $1, R5, R5
+	BNE half
+	SUB $256, R0, R0
+	SUBS $1, R4, R4
+	BNE next
+	RET
+invalid:
+	MOVD $0x7fc00000, R7
+	FMOVS R7, F8
+	B empty
+tiny:
+	VEOR V8.B16, V8.B16, V8.B16
+empty:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	B quantized

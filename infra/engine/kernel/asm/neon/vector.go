@@ -354,45 +354,13 @@ func (a *assembler) quantizeBlocks(strided bool) {
 	if strided {
 		step = a.load("step")
 	}
-	top, bound := a.register(), a.register()
-	a.constant(30, 0x7fffffff)
-	a.constant(29, math.Float32bits(127))
-	a.constant(28, math.Float32bits(1))
+	quantizer := a.quantizer()
+	top := quantizer.top
 	a.label("block")
 	for i := range v(4) {
 		a.load8(2*i, 2*i+1, x, 0, true)
 	}
-	for i := range v(8) {
-		a.do("VAND V30.B16, V%d.B16, V%d.B16", i, 8+i)
-	}
-	for width := v(4); width > 0; width /= 2 {
-		for i := range width {
-			a.umax(8+i, 8+i, 8+i+width) // by bits: NaN above Inf above all numbers
-		}
-	}
-	a.umaxv(8, 8)
-	a.do("FMOVS F8, %s", top)
-	a.do("MOVD $0x0d800000, %s", bound) // 2^-100
-	a.do("CMPW %s, %s", bound, top)
-	a.do("BLO tiny")
-	a.do("MOVD $0x7f800000, %s", bound)
-	a.do("CMPW %s, %s", bound, top)
-	a.do("BHS invalid")
-	a.do("FDIVS F29, F8, F8") // scale
-	a.do("FDIVS F8, F28, F9") // 1/scale
-	for i := range v(8) {
-		a.fmulLane(i, i, 9, 0)
-		a.fcvtns(i, i)
-	}
-	for i := v(0); i < 8; i += 2 {
-		a.narrow(10+i/2, i, 32, false)
-		a.narrow(10+i/2, i+1, 32, true)
-	}
-	for i := range v(2) {
-		a.narrow(i, 10+2*i, 16, false)
-		a.narrow(i, 11+2*i, 16, true)
-	}
-	a.label("store")
+	quantizer.block()
 	if strided {
 		for i := range v(2) {
 			for lane := range 4 {
@@ -427,14 +395,70 @@ func (a *assembler) quantizeBlocks(strided bool) {
 	a.do("SUBS $1, %s, %s", n, n)
 	a.do("BNE block")
 	a.do("RET")
+	quantizer.exceptions()
+}
+
+// quantizer is spec.Quantize in the middle of a kernel. It keeps registers 28 to
+// 30.
+type quantizer struct {
+	*assembler
+	top, bound string
+}
+
+func (a *assembler) quantizer() *quantizer {
+	a.constant(30, 0x7fffffff)
+	a.constant(29, math.Float32bits(127))
+	a.constant(28, math.Float32bits(1))
+	return &quantizer{a, a.register(), a.register()}
+}
+
+// block turns 32 numbers in registers 0 to 7 into bytes in 0 and 1 and a scale
+// in 8; registers up to 15 are lost.
+func (a *quantizer) block() {
+	top, bound := a.top, a.bound
+	for i := range v(8) {
+		a.do("VAND V30.B16, V%d.B16, V%d.B16", i, 8+i)
+	}
+	for width := v(4); width > 0; width /= 2 {
+		for i := range width {
+			a.umax(8+i, 8+i, 8+i+width) // by bits: NaN above Inf above all numbers
+		}
+	}
+	a.umaxv(8, 8)
+	a.do("FMOVS F8, %s", top)
+	a.do("MOVD $0x0d800000, %s", bound) // 2^-100
+	a.do("CMPW %s, %s", bound, top)
+	a.do("BLO tiny")
+	a.do("MOVD $0x7f800000, %s", bound)
+	a.do("CMPW %s, %s", bound, top)
+	a.do("BHS invalid")
+	a.do("FDIVS F29, F8, F8") // scale
+	a.do("FDIVS F8, F28, F9") // 1/scale
+	for i := range v(8) {
+		a.fmulLane(i, i, 9, 0)
+		a.fcvtns(i, i)
+	}
+	for i := v(0); i < 8; i += 2 {
+		a.narrow(10+i/2, i, 32, false)
+		a.narrow(10+i/2, i+1, 32, true)
+	}
+	for i := range v(2) {
+		a.narrow(i, 10+2*i, 16, false)
+		a.narrow(i, 11+2*i, 16, true)
+	}
+	a.label("quantized")
+}
+
+// exceptions follows the kernel's end.
+func (a *quantizer) exceptions() {
 	a.label("invalid")
-	a.do("MOVD $0x7fc00000, %s", bound)
-	a.do("FMOVS %s, F8", bound)
+	a.do("MOVD $0x7fc00000, %s", a.bound)
+	a.do("FMOVS %s, F8", a.bound)
 	a.do("B empty")
 	a.label("tiny")
 	a.zero(8)
 	a.label("empty")
 	a.zero(0)
 	a.zero(1)
-	a.do("B store")
+	a.do("B quantized")
 }

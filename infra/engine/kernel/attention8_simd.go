@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package kernel
 
 import "github.com/koinon-network/koinon/infra/engine/spec"
@@ -20,7 +22,7 @@ func quantHeadsTogether(rest int) int {
 
 // scoreQuants sets dst[g*ld+p] for whole panels of 8 keys.
 func scoreQuants(dst []float32, ld int, q []int8, qScales []float32, heads, blocks int, keys []int8, scales []float32, panels int, scale float32) {
-	if !accelerated {
+	if !dotQuants() {
 		scoreQuantsPortable(dst, ld, q, qScales, heads, blocks, keys, scales, panels, scale)
 		return
 	}
@@ -45,7 +47,7 @@ func weighQuants(u []int8, us, weights, scales []float32, blocks int) {
 
 // mixQuants adds the weighted values of a page to dst[g*dim:][:dim].
 func mixQuants(dst []float32, heads, blocks int, u []int8, us []float32, values []int8) {
-	if !accelerated {
+	if !dotQuants() {
 		mixQuantsPortable(dst, heads, blocks, u, us, values)
 		return
 	}
