@@ -5,13 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
-	"math"
 	"strings"
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
-	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
 func rootOf(t testing.TB, b *Builder) core.ModelID {
@@ -157,42 +155,6 @@ func TestHostileHeadersAreRefused(t *testing.T) {
 		if _, err := Parse(good[:n]); err == nil {
 			t.Errorf("a file cut to %d bytes is accepted", n)
 		}
-	}
-}
-
-func TestQuantisation(t *testing.T) {
-	x := make([]float32, 32)
-	for i := range x {
-		x[i] = float32(i) - 16
-	}
-	q8, err := Quantize(Q8_0, x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// d = 16/127; q = RNE(x*127/16): -127 for -16, 8 for 1 (7.9375).
-	if got := spec.HalfToFloat(binary.LittleEndian.Uint16(q8)); got != spec.HalfToFloat(spec.FloatToHalf(16.0/127)) || int8(q8[2]) != -127 || int8(q8[2+17]) != 8 {
-		t.Errorf("Q8_0: d %v, q %v", got, q8[2:])
-	}
-	q4, err := Quantize(Q4_0, x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// d = -16/-8 = 2: -16 is 0, 0 is 8, 15 would be 15.5+ and is clamped to 15.
-	if q4[2] != 0|8<<4 || q4[17] != byte(int(-0.5+8.5))|15<<4 {
-		t.Errorf("Q4_0: %x", q4)
-	}
-	for _, bad := range [][]float32{append(make([]float32, 31), float32(math.NaN())), append(make([]float32, 31), math.MaxFloat32), make([]float32, 33)} {
-		if _, err := Quantize(Q8_0, bad); err == nil {
-			t.Error("a bad block is accepted")
-		}
-	}
-	zero, err := Quantize(Q4_0, append(make([]float32, 31), math.SmallestNonzeroFloat32))
-	if err != nil {
-		t.Error(err)
-	}
-	back := make([]float32, 32)
-	if Dequantize(Q4_0, zero, back); back[31] != 0 {
-		t.Error(back)
 	}
 }
 

@@ -33,11 +33,34 @@ func benchActivations(p *Pool, tokens, cols int) *Activations {
 	return &a
 }
 
+// manyBytes is more than caches hold.
+const manyBytes = 160 << 20
+
+// BenchmarkRead reads memory and does next to nothing with it: the limit for
+// decode.
+func BenchmarkRead(b *testing.B) {
+	var memory memory
+	x := carve[float32](memory.allocate(manyBytes), manyBytes/4)
+	defer unmap(memory.region)
+	for _, threads := range []int{1, 2} {
+		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
+			p := NewPool(threads)
+			defer p.Close()
+			b.SetBytes(manyBytes)
+			for b.Loop() {
+				p.Run(len(x), 1<<16, func(lo, hi int) { Finite(x[lo:hi]) })
+			}
+		})
+	}
+}
+
 // BenchmarkDecode multiplies one token by a matrix larger than the caches:
 // memory speed is the limit.
 func BenchmarkDecode(b *testing.B) {
-	const rows, cols = 65536, 896
+	const cols = 1024
 	for _, f := range formats {
+		bytes, _ := f.RowBytes(cols)
+		rows := manyBytes / bytes / panelRows * panelRows
 		w := benchMatrix(b, f, rows, cols)
 		out := make([]float32, rows)
 		for _, threads := range []int{1, 2} {
@@ -56,7 +79,7 @@ func BenchmarkDecode(b *testing.B) {
 
 // BenchmarkPrefill multiplies many tokens: arithmetic is the limit.
 func BenchmarkPrefill(b *testing.B) {
-	for _, shape := range [][2]int{{4864, 896}, {896, 4864}} {
+	for _, shape := range [][2]int{{4864, 1024}, {1024, 4864}} {
 		for _, f := range formats {
 			w := benchMatrix(b, f, shape[0], shape[1])
 			for _, tokens := range []int{4, 128} {
@@ -152,7 +175,7 @@ func BenchmarkPool(b *testing.B) {
 
 // BenchmarkPack measures loading: GGUF bytes to panels.
 func BenchmarkPack(b *testing.B) {
-	const rows, cols = 1024, 896
+	const rows, cols = 1024, 1024
 	for _, f := range formats {
 		data := weightBytes(rand.New(rand.NewPCG(3, 4)), f, rows, cols)
 		b.Run(f.String(), func(b *testing.B) {
