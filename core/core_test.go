@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/json"
+	"math"
 	"math/big"
 	"reflect"
 	"testing"
@@ -136,6 +137,49 @@ func TestDigestsCoverEveryField(t *testing.T) {
 	if progress.Digest(1) == progress.Digest(2) {
 		t.Error("a progress is valid on another chain")
 	}
+}
+
+func TestWorstCase(t *testing.T) {
+	for _, c := range []struct {
+		input   int
+		prompt  uint32
+		most    uint32
+		pooling Pooling
+		want    Usage
+	}{
+		{4, 4, 10, "", Usage{Input: 4, Output: 10}}, {9, 4, 10, "", Usage{Input: 4, Output: 5}}, {14, 4, 10, "", Usage{Input: 4}},
+		{4, 4, 0, "", Usage{Input: 4}}, {4, 9, 10, "", Usage{Input: 9}}, {4, 4, 10, PoolMean, Usage{Input: 4}},
+	} {
+		r := Request{Input: make([]Token, c.input), Prompt: c.prompt, Sampler: Sampler{MaxTokens: c.most}, Pooling: c.pooling}
+		if got := r.Worst(); got != c.want {
+			t.Errorf("%+v: %+v", c, got)
+		}
+	}
+}
+
+func TestVectors(t *testing.T) {
+	v := []float32{0.6, -0.8, 0}
+	got, err := DecodeVector(EncodeVector(v))
+	if err != nil || !reflect.DeepEqual(got, v) {
+		t.Error(got, err)
+	}
+	for _, bad := range []Bytes{nil, {1}, {1, 2, 3}, EncodeVector([]float32{0}), EncodeVector([]float32{1, 1}), EncodeVector([]float32{float32(math.Inf(1))}), make(Bytes, 4*MaxVector+4)} {
+		if _, err := DecodeVector(bad); err == nil {
+			t.Errorf("%d bytes pass", len(bad))
+		}
+	}
+	if HashLogprobs(nil) != (Hash{}) || HashLogprobs([]TokenLogprobs{{{Token: 1}}, {{Token: 2}}}) == HashLogprobs([]TokenLogprobs{{{Token: 1}, {Token: 2}}}) {
+		t.Error("log-probabilities of different positions run together")
+	}
+}
+
+func FuzzDecodeVector(f *testing.F) {
+	f.Add([]byte(EncodeVector([]float32{0.6, 0.8})))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if v, err := DecodeVector(b); err == nil && string(EncodeVector(v)) != string(b) {
+			t.Fatal(v)
+		}
+	})
 }
 
 func TestFieldsDoNotRunTogether(t *testing.T) {

@@ -321,6 +321,13 @@ func (w *world) sign(channel core.ChannelID, id core.RequestID, prompt, output i
 	return w.resign(req)
 }
 
+// embedding is an order for the vector of n tokens at 1 akoin each.
+func (w *world) embedding(channel core.ChannelID, id core.RequestID, n int) *core.SignedRequest {
+	req := w.sign(channel, id, n, 0).Request
+	req.Pooling, req.Sampler = core.PoolMean, core.Sampler{}
+	return w.resign(req)
+}
+
 func (w *world) resign(req core.Request) *core.SignedRequest {
 	w.t.Helper()
 	sig, err := w.payer.Sign(req.Digest())

@@ -55,6 +55,9 @@ func (m *machine) Order(t *rapid.T) {
 	}
 	m.w.nextID++
 	req := m.w.sign(r.Channel, core.Hash{m.w.nextID, byte(len(m.top))}, 0, n)
+	if rapid.Bool().Draw(t, "embedding") {
+		req = m.w.embedding(r.Channel, req.ID, n)
+	}
 	if v, ok, err := m.w.purse.Voucher(r.Channel); err != nil {
 		t.Fatal(err)
 	} else if ok {

@@ -43,6 +43,20 @@ func TestAnswerIsPaidOnce(t *testing.T) {
 	}
 }
 
+// An embedding costs its input; no output has to be covered.
+func TestEmbeddingNeedsItsInputCovered(t *testing.T) {
+	w := newWorld(t)
+	c, r, err := w.purse.Channel(t.Context(), w.provider.Address(), amount(10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.purse.Release(r)
+	free := w.purse.Left(c.ID).Big().Uint64()
+	w.admit(w.embedding(c.ID, core.Hash{1}, int(free))).Close()
+	_, err = w.till.Admit(t.Context(), w.embedding(c.ID, core.Hash{2}, int(free)+1))
+	wantCode(t, err, core.CodeUnpaid)
+}
+
 func TestAdmissionRefuses(t *testing.T) {
 	w := newWorld(t)
 	good, _ := w.request(10, 20)
