@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/grammar"
 )
 
 // responseFormat is OpenAI's response_format.
@@ -20,8 +21,8 @@ type schemaFormat struct {
 	Schema json.RawMessage `json:"schema"`
 }
 
-// grammar is the language of answers in this format, "" when any text will do.
-func (f *responseFormat) grammar() (string, error) {
+// language is the grammar of answers in this format, "" when any text will do.
+func (f *responseFormat) language() (string, error) {
 	if f == nil {
 		return "", nil
 	}
@@ -29,7 +30,7 @@ func (f *responseFormat) grammar() (string, error) {
 	case "text":
 		return "", nil
 	case "json_object":
-		return anyObject()
+		return grammar.JSONObject(), nil
 	case "json_schema":
 		if f.Schema == nil || len(f.Schema.Schema) == 0 {
 			return "", invalid("response_format.json_schema.schema", "response_format.json_schema.schema: is missing")
@@ -45,12 +46,12 @@ func (f *responseFormat) grammar() (string, error) {
 // refused by name, unless strictness was not asked for: any object does then, as
 // OpenAI promises no more.
 func schemaGrammar(schema []byte, strict bool, param string) (string, error) {
-	g, err := fromSchema(schema)
+	g, err := grammar.FromSchema(schema)
 	if err == nil {
 		return g, nil
 	}
 	if !strict {
-		return anyObject()
+		return grammar.JSONObject(), nil
 	}
 	e := *asError(err)
 	e.Code, e.Param = core.CodeInvalid, param
@@ -95,30 +96,30 @@ func literal(s string) string {
 }
 
 // prefixed renames every rule of a grammar, so that several fit into one.
-func prefixed(grammar, prefix string) string {
+func prefixed(text, prefix string) string {
 	var b strings.Builder
-	for i := 0; i < len(grammar); {
+	for i := 0; i < len(text); {
 		end := i + 1
-		switch c := grammar[i]; {
+		switch c := text[i]; {
 		case c == '"' || c == '[':
-			end = quoted(grammar, i)
+			end = quoted(text, i)
 		case c == '#':
-			if n := strings.IndexByte(grammar[i:], '\n'); n >= 0 {
+			if n := strings.IndexByte(text[i:], '\n'); n >= 0 {
 				end = i + n
 			} else {
-				end = len(grammar)
+				end = len(text)
 			}
 		case isName(c, true):
-			for end < len(grammar) && isName(grammar[end], false) {
+			for end < len(text) && isName(text[end], false) {
 				end++
 			}
 			b.WriteString(prefix)
 		case isName(c, false): // a number, as in {3,5}
-			for end < len(grammar) && grammar[end] >= '0' && grammar[end] <= '9' {
+			for end < len(text) && text[end] >= '0' && text[end] <= '9' {
 				end++
 			}
 		}
-		b.WriteString(grammar[i:end])
+		b.WriteString(text[i:end])
 		i = end
 	}
 	return b.String()

@@ -222,9 +222,6 @@ const twoCalls = "Let me see.\n<tool_call>\n{\"name\": \"weather\", \"arguments\
 
 // wide is a model with room for tools in its prompt.
 func wide(t *testing.T, b behaviour) *world {
-	if _, err := anyObject(); err != nil {
-		t.Skip(err)
-	}
 	m := testModel
 	t.Cleanup(func() { testModel = m })
 	testModel.Context = 2048

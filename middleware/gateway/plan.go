@@ -31,7 +31,7 @@ func (c *chatRequest) plan() (p plan, err error) {
 	if p.tools, err = c.toolbox(); err != nil {
 		return p, err
 	}
-	if p.format, err = c.ResponseFormat.grammar(); err != nil {
+	if p.format, err = c.ResponseFormat.language(); err != nil {
 		return p, err
 	}
 	if c.Grammar == nil {

@@ -187,13 +187,13 @@ func (t *toolOffer) arguments(i int) (string, error) {
 	return schemaGrammar(schema, t.strict, fmt.Sprintf("tools[%d].function.parameters", i))
 }
 
-func limited(grammar, trigger string) (*core.Constraint, error) {
-	if len(grammar) > core.MaxGrammar {
-		e := invalid("tools", "tools: their grammar has %d bytes, at most %d are possible", len(grammar), core.MaxGrammar)
+func limited(text, trigger string) (*core.Constraint, error) {
+	if len(text) > core.MaxGrammar {
+		e := invalid("tools", "tools: their grammar has %d bytes, at most %d are possible", len(text), core.MaxGrammar)
 		e.Next = "offer fewer tools, or simpler parameters"
 		return nil, e
 	}
-	return &core.Constraint{Grammar: grammar, Trigger: trigger}, nil
+	return &core.Constraint{Grammar: text, Trigger: trigger}, nil
 }
 
 // told writes tools, calls and results into a conversation for a template that
@@ -229,9 +229,10 @@ func (b *toolbox) told(ms []Message) []Message {
 	if head.Len() == 0 {
 		return out
 	}
-	if len(out) > 0 && out[0].Role == "system" {
+	if out[0].Role == "system" {
 		out[0].Content += "\n\n" + head.String()
-		return out
+	} else { // not every template has a place for a system message
+		out[0].Content = head.String() + "\n\n" + out[0].Content
 	}
-	return slices.Insert(out, 0, Message{Role: "system", Content: head.String()})
+	return out
 }
