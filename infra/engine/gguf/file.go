@@ -142,6 +142,17 @@ func newFile(h *header, r io.ReaderAt, size int64) *File {
 	return f
 }
 
+// Paths are the files that were opened, none for one in memory.
+func (f *File) Paths() []string {
+	var paths []string
+	for i := range f.parts {
+		if fd := f.parts[i].fd; fd != nil {
+			paths = append(paths, fd.Name())
+		}
+	}
+	return paths
+}
+
 // Close releases the file. Slices from Data must not be used afterwards.
 func (f *File) Close() error {
 	var failed error

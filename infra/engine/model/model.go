@@ -91,7 +91,7 @@ func Open(path string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(f, path, gguf.ModelName(path), o)
+	return open(f, gguf.ModelName(path), o)
 }
 
 // OpenBytes is Open for a file in memory, such as an embedded one. The model
@@ -101,11 +101,11 @@ func OpenBytes(b []byte, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(f, "", "model", o)
+	return open(f, "model", o)
 }
 
-func open(f *gguf.File, path, name string, o Options) (*Model, error) {
-	m, err := build(f, path, name, o)
+func open(f *gguf.File, name string, o Options) (*Model, error) {
+	m, err := build(f, name, o)
 	if err != nil {
 		f.Close()
 		if core.CodeOf(err) != core.CodeInternal {
@@ -117,7 +117,7 @@ func open(f *gguf.File, path, name string, o Options) (*Model, error) {
 	return m, nil
 }
 
-func build(f *gguf.File, path, name string, o Options) (_ *Model, err error) {
+func build(f *gguf.File, name string, o Options) (_ *Model, err error) {
 	if err := kernel.CheckInstructionSet(); err != nil {
 		return nil, &core.Error{Code: core.CodeInvalid, Message: "the engine was asked for instructions that are not here", Err: err,
 			Next: "unset " + kernel.InstructionVariable + ", or give it one of the named values"}
@@ -149,7 +149,7 @@ func build(f *gguf.File, path, name string, o Options) (_ *Model, err error) {
 		return nil, err
 	}
 	m.pool = kernel.NewPool(positive(o.Threads, runtime.GOMAXPROCS(0)))
-	m.storage = openStorage(f, m.pool, path, o)
+	m.storage = openStorage(f, m.pool, o)
 	defer func() {
 		if err != nil {
 			m.pool.Close()

@@ -27,6 +27,7 @@ type storage struct {
 	stages [][]place
 	stage  int // that matrix adds to
 	left   int // stages that are not in memory
+	bytes  int64
 }
 
 // place is a matrix and where its weights are.
@@ -37,14 +38,14 @@ type place struct {
 	kept   *packed.Matrix
 }
 
-// openStorage looks for what was kept of the file at path, "" for a file in memory.
-func openStorage(f *gguf.File, pool *kernel.Pool, path string, o Options) *storage {
+// openStorage looks for what was kept of the file.
+func openStorage(f *gguf.File, pool *kernel.Pool, o Options) *storage {
 	s := &storage{file: f, pool: pool, progress: &progress{tell: o.Progress, total: f.Size}}
 	// What is kept is tied to one file's state: not for a model in several.
-	if o.Keep == "" || path == "" || f.Size < o.KeepFrom || f.Parts > 1 {
+	if o.Keep == "" || len(f.Paths()) == 0 || f.Size < o.KeepFrom || f.Parts > 1 {
 		return s
 	}
-	source, err := packed.Identify(path)
+	source, err := packed.Identify(f.Paths()...)
 	if err != nil {
 		return s
 	}
@@ -76,6 +77,7 @@ func (s *storage) matrix(t *gguf.Tensor, first, rows int) (*kernel.Matrix, error
 	} else if p.kept, _ = s.kept.Matrix(t.Name, first, rows, t.Cols(), m.Format); p.kept == nil {
 		return nil, errForeign
 	}
+	s.bytes += int64(m.Bytes())
 	for len(s.stages) <= s.stage {
 		s.stages = append(s.stages, nil)
 		s.left++
@@ -128,7 +130,7 @@ func (s *storage) root() (core.ModelID, error) {
 func (s *storage) forget() {
 	s.kept.Discard()
 	s.close()
-	s.stages, s.stage, s.left = nil, 0, 0
+	s.stages, s.stage, s.left, s.bytes = nil, 0, 0, 0
 }
 
 // keep stores the packed matrices for the next Open. What goes wrong is told to
@@ -148,7 +150,7 @@ func (s *storage) keep(root core.ModelID) {
 			entries = append(entries, packed.Entry{Tensor: p.tensor.Name, First: p.first, Matrix: p.matrix})
 		}
 	}
-	if now, err := packed.Identify(s.source.Path); err != nil || now != s.source {
+	if now, err := packed.Identify(s.file.Paths()...); err != nil || !now.Equal(s.source) {
 		return // it changed while it was read
 	}
 	err := packed.Keep(s.folder, s.source, root, entries, func(n int64) { s.progress.add("keeping the packed weights", n) })

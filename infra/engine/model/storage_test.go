@@ -245,7 +245,7 @@ func TestSmallFilesAreNotKept(t *testing.T) {
 func TestAKeptModelWithoutAMatrix(t *testing.T) {
 	k := newKept(t)
 	m, _ := k.open(t)
-	s := openStorage(m.file, m.pool, k.path, Options{Keep: k.folder, KeepFrom: 1})
+	s := openStorage(m.file, m.pool, Options{Keep: k.folder, KeepFrom: 1})
 	if s.kept == nil {
 		t.Fatal("nothing is kept")
 	}

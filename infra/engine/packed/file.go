@@ -50,7 +50,7 @@ func (f *File) read(s Source) error {
 	if err != nil {
 		return err
 	}
-	if h.Source != s {
+	if !h.Source.Equal(s) {
 		return fmt.Errorf("packed: %s is of another state of %s", f.path, s.Path)
 	}
 	f.header = *h

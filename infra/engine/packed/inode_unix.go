@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (s *Source) addInode(stat os.FileInfo) {
+func (s *State) addInode(path string) {
 	var u unix.Stat_t
-	if unix.Stat(s.Path, &u) == nil {
+	if unix.Stat(path, &u) == nil {
 		s.Device, s.Inode = uint64(u.Dev), uint64(u.Ino)
 		seconds, nanoseconds := u.Ctim.Unix()
 		s.Changed = seconds*1e9 + nanoseconds

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 // TestMain lets the test binary be a process that is killed while it keeps.
 func TestMain(m *testing.M) {
 	if folder := os.Getenv("PACKED_KEEP_AND_WAIT"); folder != "" {
-		source := Source{Path: os.Getenv("PACKED_SOURCE"), Size: 1}
+		source := Source{Path: os.Getenv("PACKED_SOURCE"), Files: []State{{Size: 1}}}
 		err := Keep(folder, source, core.ModelID{1}, entries(), func(int64) {
 			fmt.Println("writing")
 			time.Sleep(time.Hour)
@@ -58,7 +59,7 @@ func sourceFile(t *testing.T) Source {
 	if err := os.WriteFile(path, []byte{1}, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return Source{Path: path, Size: 1}
+	return Source{Path: path, Files: []State{{Size: 1}}}
 }
 
 func checkKept(t *testing.T, folder string, s Source, want []Entry) {
@@ -97,10 +98,11 @@ func TestKeepAndRead(t *testing.T) {
 		t.Errorf("others may read it: %v", stat.Mode())
 	}
 	for what, change := range map[string]func(*Source){
-		"size": func(s *Source) { s.Size++ }, "time": func(s *Source) { s.Modified++ },
-		"inode": func(s *Source) { s.Inode++ }, "path": func(s *Source) { s.Path += "x" },
+		"size": func(s *Source) { s.Files[0].Size++ }, "time": func(s *Source) { s.Files[0].Modified++ },
+		"inode": func(s *Source) { s.Files[0].Inode++ }, "path": func(s *Source) { s.Path += "x" },
+		"a part": func(s *Source) { s.Files = append(s.Files, State{}) },
 	} {
-		other := s
+		other := Source{Path: s.Path, Files: slices.Clone(s.Files)}
 		change(&other)
 		if f, err := Open(folder, other); err == nil {
 			f.Close()
@@ -217,23 +219,23 @@ func TestIdentify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Size != 3 || a.Path != path || a.Modified == 0 {
+	if a.Files[0].Size != 3 || a.Path != path || a.Files[0].Modified == 0 {
 		t.Errorf("%+v", a)
 	}
 	// Somebody who sets the time back does not hide a change.
 	if err := os.WriteFile(path, []byte("abd"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	os.Chtimes(path, time.Unix(0, a.Modified), time.Unix(0, a.Modified))
+	os.Chtimes(path, time.Unix(0, a.Files[0].Modified), time.Unix(0, a.Files[0].Modified))
 	time.Sleep(settled + 50*time.Millisecond)
-	if b, err := Identify(path); err != nil || a.Inode > 0 && a == b {
+	if b, err := Identify(path); err != nil || a.Files[0].Inode > 0 && a.Equal(b) {
 		t.Errorf("a change is not seen: %+v, %v", b, err)
 	}
 }
 
 func FuzzDecode(f *testing.F) {
 	folder := f.TempDir()
-	s := Source{Path: filepath.Join(folder, "m"), Size: 1}
+	s := Source{Path: filepath.Join(folder, "m"), Files: []State{{Size: 1}}}
 	small := entries()[1:]
 	if err := Keep(folder, s, core.ModelID{1}, small, nil); err != nil {
 		f.Fatal(err)

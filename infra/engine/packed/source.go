@@ -6,13 +6,19 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
-// Source is a model file in one state. A file that is written to, replaced or
-// moved has another one.
+// Source is a model file, or the files of a model in parts, in one state. A file
+// that is written to, replaced or moved has another one.
 type Source struct {
-	Path     string `json:"path"` // absolute
+	Path  string  `json:"path"` // absolute, of the first file
+	Files []State `json:"files"`
+}
+
+// State tells one content of a file from the next.
+type State struct {
 	Size     int64  `json:"size"`
 	Modified int64  `json:"modified"` // nanoseconds
 	Changed  int64  `json:"changed"`  // nanoseconds, of content or inode; 0 where the system does not say
@@ -20,25 +26,37 @@ type Source struct {
 	Inode    uint64 `json:"inode"`
 }
 
+// Equal reports whether both are the same files in the same state.
+func (s *Source) Equal(other Source) bool {
+	return s.Path == other.Path && slices.Equal(s.Files, other.Files)
+}
+
 // settled is how old a file's last change must be: within one tick of the file
 // system's clock a second change would not show.
 const settled = time.Second
 
-// Identify names the file at path. It refuses one that changed within the last
-// second, because it might still be changing.
-func Identify(path string) (Source, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return Source{}, err
-	}
-	stat, err := os.Stat(path)
-	if err != nil {
-		return Source{}, err
-	}
-	s := Source{Path: path, Size: stat.Size(), Modified: stat.ModTime().UnixNano()}
-	s.addInode(stat)
-	if time.Since(time.Unix(0, max(s.Modified, s.Changed))) < settled {
-		return Source{}, errors.New("the file has just changed")
+// Identify names the files at the paths, which are one model. It refuses one
+// that changed within the last second, because it might still be changing.
+func Identify(paths ...string) (Source, error) {
+	var s Source
+	for i, path := range paths {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return Source{}, err
+		}
+		if i == 0 {
+			s.Path = path
+		}
+		stat, err := os.Stat(path)
+		if err != nil {
+			return Source{}, err
+		}
+		state := State{Size: stat.Size(), Modified: stat.ModTime().UnixNano()}
+		state.addInode(path)
+		if time.Since(time.Unix(0, max(state.Modified, state.Changed))) < settled {
+			return Source{}, errors.New("the file has just changed")
+		}
+		s.Files = append(s.Files, state)
 	}
 	return s, nil
 }
