@@ -14,7 +14,6 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/model"
-	"github.com/koinon-network/koinon/infra/engine/seed"
 	"github.com/koinon-network/koinon/infra/ledger/app"
 	"github.com/koinon-network/koinon/infra/ledger/client"
 	"github.com/koinon-network/koinon/infra/ledger/keys"
@@ -149,7 +148,7 @@ func (d *Devnet) open() (err error) {
 		}
 	}
 	d.cfg.Progress("opening the model")
-	d.model, err = OpenModel(d.cfg.Model)
+	d.model, err = OpenModel(d.cfg.Model, d.cfg.Progress)
 	return err
 }
 
@@ -160,29 +159,6 @@ func Listen(addr string) (net.Listener, error) {
 		return nil, &core.Error{Code: core.CodeUnavailable, Message: "cannot listen on " + addr, Next: "free the port, or choose another with --listen HOST:PORT", Err: errors.Unwrap(err)}
 	}
 	return l, nil
-}
-
-// OpenModel opens a GGUF file, or the built-in model when path is empty.
-func OpenModel(path string) (*model.Model, error) {
-	if path == "" {
-		// So small a model is done before a second thread has woken up.
-		return model.OpenBytes(seed.Bytes(), model.Options{Threads: 1})
-	}
-	m, err := model.Open(path, model.Options{})
-	if err != nil {
-		return nil, &core.Error{Code: core.CodeInvalid, Message: "the model " + path + " cannot be used", Next: "koinon model inspect " + path, Err: err}
-	}
-	return m, nil
-}
-
-// ModelName is how API clients call a model: the built-in one by its own name,
-// a file by its name.
-func ModelName(path string) string {
-	if path == "" {
-		return seed.Name
-	}
-	b := filepath.Base(path)
-	return b[:len(b)-len(filepath.Ext(b))]
 }
 
 func providerAccount(i int) string { return fmt.Sprintf("provider-%d", i+1) }

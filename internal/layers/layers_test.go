@@ -43,7 +43,7 @@ func house(pkg string) string {
 func breach(from, to string) string {
 	f, t := floor(from), floor(to)
 	switch {
-	case strings.HasPrefix(to, "internal/"), strings.HasPrefix(from, "internal/"), strings.HasPrefix(from, "test/"):
+	case strings.HasPrefix(to, "internal/"), strings.HasPrefix(from, "internal/"), strings.HasPrefix(from, "test/"), strings.HasPrefix(from, "bench/"):
 		return ""
 	case f < 0:
 		return from + " stands on no floor"

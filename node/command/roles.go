@@ -165,7 +165,7 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 		return usage("--bond: %v", err)
 	}
 	path, _ := cmd.Flags().GetString("model")
-	m, err := node.OpenModel(path)
+	m, err := openModel(cmd, path)
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func runGateway(cmd *cobra.Command, _ []string) (err error) {
 		return err
 	}
 	path, _ := cmd.Flags().GetString("model")
-	m, err := node.OpenModel(path)
+	m, err := openModel(cmd, path)
 	if err != nil {
 		return errors.Join(err, cfg.Listener.Close())
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/seed"
 	"github.com/koinon-network/koinon/infra/verify"
-	"github.com/koinon-network/koinon/node"
 )
 
 func verifyCommand() *cobra.Command {
@@ -52,7 +51,7 @@ func runVerify(cmd *cobra.Command, file, path string) error {
 		return report(cmd, verify.Report{Verdict: verify.WrongModel, Field: "receipt.model", Receipt: ev.Receipt.Digest(),
 			Message: fmt.Sprintf("the receipt is for model %s (%s), not for the built-in one; give its file with --model", ev.Receipt.Model.Short(), ev.ModelName)})
 	}
-	m, err := node.OpenModel(path)
+	m, err := openModel(cmd, path)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,15 @@
+package command
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/koinon-network/koinon/infra/engine/model"
+	"github.com/koinon-network/koinon/node"
+)
+
+// openModel opens a model and shows on a terminal how far it has come.
+func openModel(cmd *cobra.Command, path string) (*model.Model, error) {
+	s := newSteps(cmd.ErrOrStderr(), wantsJSON(cmd))
+	defer s.end()
+	return node.OpenModel(path, s.show)
+}
