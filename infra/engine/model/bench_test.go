@@ -81,3 +81,41 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	b.ReportMetric(float64(512*b.N)/b.Elapsed().Seconds(), "tok/s")
 }
+
+// BenchmarkExperts compares a mixture with the plain feed-forward layer that
+// reads as many weights per token.
+func BenchmarkExperts(b *testing.B) {
+	plain := tiny{arch: "llama", layers: 2, width: 1024, hidden: 3072, heads: 16, kvHeads: 4, headDim: 64, vocabulary: 515, context: 2048, format: gguf.Q8_0, tied: true}
+	mixture := plain
+	mixture.arch, mixture.experts, mixture.used, mixture.expertHidden = "qwen3moe", 16, 4, 768
+	for _, shape := range []tiny{plain, mixture} {
+		for _, rows := range []int{1, 8, 128} {
+			b.Run(fmt.Sprintf("%s/rows=%d", shape.arch, rows), func(b *testing.B) {
+				m := shape.open(b, Options{KVBudget: 256 << 20})
+				if err := m.storage.ready(0); err != nil {
+					b.Fatal(err)
+				}
+				var all []core.Sequence
+				for i := range min(rows, 8) {
+					all = append(all, start(b, m, core.SequenceInput{Input: prompt(m, 4, uint64(i)), Sampler: warm(2000)}))
+				}
+				for n := 0; b.Loop(); n++ {
+					if rows == 128 {
+						in := core.SequenceInput{Input: prompt(m, 128, uint64(n)), Sampler: core.Sampler{MaxTokens: 1}}
+						s := start(b, m, in)
+						finish(b, m, s)
+						s.Release()
+						continue
+					}
+					if err := m.Step(context.Background(), all); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.N*rows)/b.Elapsed().Seconds(), "tok/s")
+				for _, s := range all {
+					s.Release()
+				}
+			})
+		}
+	}
+}
