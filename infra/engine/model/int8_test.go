@@ -17,10 +17,18 @@ func TestInt8CacheEqualsTheSpecification(t *testing.T) {
 	spread(t)
 	single := wide
 	single.layers = 1
-	for _, c := range []struct {
+	type shapeAndInput struct {
 		shape tiny
 		input int
-	}{{wide, 11}, {single, 126}} {
+	}
+	cases := []shapeAndInput{{wide, 11}, {single, 126}}
+	for _, v := range variants {
+		if v.headDim%32 == 0 {
+			v.format = gguf.Q8_0
+			cases = append(cases, shapeAndInput{v, 20})
+		}
+	}
+	for _, c := range cases {
 		m := c.shape.open(t, Options{Threads: 2, PrefillRows: 50, KV8: true})
 		r := newReference(t, c.shape)
 		r.int8 = true

@@ -132,12 +132,13 @@ func peerKnows(m tiny) bool {
 	return !windowed || m.arch != "llama" && m.arch != "phi3"
 }
 
-// TestLikeThePeer compares the distributions after each of 40 tokens with those
+// TestLikeThePeer compares the distributions after each of 90 tokens with those
 // that llama.cpp computes from the same file. With F32 weights both do the
 // same in another order of sums; llama.cpp looks GELU up in a table of half
 // precision, and rounds activations to it before products with F16 weights.
 // With Q8_0 weights both quantise activations, to blocks that differ in the
-// scale's precision.
+// scale's precision; a router close to a tie may then choose another expert, so
+// that the mean over the tokens is what is bounded.
 func TestLikeThePeer(t *testing.T) {
 	if os.Getenv("KOINON_TEST_CLIENTS") == "" {
 		t.Skip("set KOINON_TEST_CLIENTS=1 to install llama.cpp from npm and compare with it")
@@ -163,7 +164,7 @@ func TestLikeThePeer(t *testing.T) {
 			}
 			defer m.Close()
 			all, models = append(all, v), append(models, m)
-			jobs = append(jobs, peerJob{path, prompt(m, 40, v.seed), v.context})
+			jobs = append(jobs, peerJob{path, prompt(m, 90, v.seed), v.context})
 		}
 	}
 	theirs := peerLogits(t, jobs)
@@ -172,16 +173,17 @@ func TestLikeThePeer(t *testing.T) {
 			bound, far := 1e-8, 0.01
 			switch {
 			case v.format == gguf.Q8_0:
-				bound, far = 5e-2, 1
+				bound, far = 2e-2, 1
 			case v.format == gguf.F16:
 				bound, far = 1e-3, 0.1
 			case families[v.arch].gelu:
 				bound, far = 1e-5, 0.1
 			}
 			ours := logitsOf(t, models[i], jobs[i].Tokens)
-			worst, agree, clear := 0.0, 0, 0
+			worst, mean, agree, clear := 0.0, 0.0, 0, 0
 			for p := range ours {
-				worst = max(worst, divergence(theirs[i][p], ours[p]))
+				d := divergence(theirs[i][p], ours[p])
+				worst, mean = max(worst, d), mean+d/float64(len(ours))
 				if margin(theirs[i][p]) > far {
 					clear++
 					if slices.Index(ours[p], slices.Max(ours[p])) == slices.Index(theirs[i][p], slices.Max(theirs[i][p])) {
@@ -189,7 +191,10 @@ func TestLikeThePeer(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("divergence %.2g, %d of %d clear tokens agree", worst, agree, clear)
+			t.Logf("divergence %.2g, %.2g in the mean, %d of %d clear tokens agree", worst, mean, agree, clear)
+			if v.format == gguf.Q8_0 {
+				worst = mean
+			}
 			if !(worst <= bound) {
 				t.Errorf("the distributions diverge by %.3g nats, allowed are %.3g", worst, bound)
 			}
