@@ -72,9 +72,10 @@ const (
 	maxExperts = 1 << 10
 )
 
-// inert are keys of an architecture that change nothing about its answers;
-// pooling_type is about embeddings.
-var inert = []string{"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type"}
+// inert are keys of an architecture that change nothing about its answers:
+// pooling_type is about embeddings, and the former context matters to YaRN and
+// LongRoPE alone.
+var inert = []string{"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "pooling_type", "rope.scaling.original_context_length"}
 
 func readConfig(m gguf.Metadata) (*config, error) {
 	arch, err := m.Text("general.architecture")
@@ -211,7 +212,7 @@ func (c *config) localLayers(r *reader) func(l int) bool {
 		return func(l int) bool { return list[l] }
 	}
 	n := r.size(name, maxLayers, c.family.pattern)
-	return func(l int) bool { return n == 1 || l%n < n-1 }
+	return func(l int) bool { return n <= 1 || l%n < n-1 }
 }
 
 // reader reads an architecture's keys, notes which it was asked for, and

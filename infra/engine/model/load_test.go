@@ -34,6 +34,7 @@ func TestModelsThatAreRefused(t *testing.T) {
 		"original_context_length: key is missing":  {change: set("qwen2.rope.scaling.type", "yarn")},
 		"sliding windows are not supported":        {change: set("qwen2.attention.sliding_window", uint32(8))},
 		"some.new_trick is not supported":          {change: set("qwen2.some.new_trick", true)},
+		"scaled by the factor 1e-09":               {change: set("qwen2.rope.scaling.factor", float32(1e-9))},
 		"freq_base is 1":                           {change: set("qwen2.rope.freq_base", float32(1))},
 		"experts":                                  {change: set("qwen2.expert_count", uint32(8))},
 		"logit_scale":                              {change: set("qwen2.logit_scale", float32(2))},
@@ -112,18 +113,27 @@ func TestOpenReadsFiles(t *testing.T) {
 // FuzzOpen varies the hyperparameters and the weights of a small model: it
 // opens and answers within its limits, or it is refused.
 func FuzzOpen(f *testing.F) {
-	shape := tiny{arch: "llama", layers: 1, width: 8, hidden: 8, heads: 2, kvHeads: 1, headDim: 4, vocabulary: 258, context: 32, format: gguf.F32, tied: true}
+	shape := tiny{layers: 1, width: 8, hidden: 8, heads: 2, kvHeads: 1, headDim: 4, vocabulary: 258, context: 32, format: gguf.F32, tied: true}
 	keys := []string{"block_count", "embedding_length", "feed_forward_length", "context_length", "attention.head_count",
-		"attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count", "attention.sliding_window"}
+		"attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count", "attention.sliding_window",
+		"attention.sliding_window_pattern", "expert_count", "expert_used_count", "rope.scaling.original_context_length"}
 	f.Add(uint8(0), uint32(2), []byte{})
+	f.Add(uint8(26), uint32(0), []byte{})
+	for i := range Architectures {
+		f.Add(uint8(16*i+11), uint32(2), []byte{0, 0, 0x80, 0x3f})
+	}
 	f.Add(uint8(3), uint32(1<<31), []byte{0, 0, 0xc0, 0x7f})
 	f.Add(uint8(8), uint32(3), []byte{1})
 	f.Add(uint8(5), uint32(2), []byte{0xff, 0xff, 0x7f, 0x7f, 0xff, 0xff, 0x7f, 0x7f})
 	f.Fuzz(func(t *testing.T, key uint8, value uint32, weights []byte) {
 		shape := shape
+		shape.arch = Architectures[int(key)/16%len(Architectures)]
+		if families[shape.arch].experts == always {
+			shape.experts, shape.used, shape.expertHidden = 3, 2, 8
+		}
 		shape.change = func(b *gguf.Builder) {
-			if int(key) < len(keys) {
-				b.Set("llama."+keys[key], value)
+			if i := int(key) % 16; i < len(keys) {
+				b.Set(shape.arch+"."+keys[i], value)
 			}
 		}
 		b := shape.bytes(t)

@@ -2,7 +2,6 @@ package model
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/spec"
@@ -43,6 +42,9 @@ func readScaling(r *reader, rope *spec.RoPE) {
 			factor = v
 		}
 	}
+	if !stretch(factor) {
+		r.fail(fmt.Errorf("positions scaled by the factor %v are not supported", factor))
+	}
 	kind, err := gguf.Or(r.m.Text(r.key("rope.scaling.type")))("linear")
 	r.fail(err)
 	rope.Magnitude = r.optional("rope.scaling.attn_factor")
@@ -72,6 +74,10 @@ func readScaling(r *reader, rope *spec.RoPE) {
 	}
 }
 
+// stretch reports whether positions may be divided by v: the rotary table holds
+// angles below 2^63.
+func stretch(v float32) bool { return v >= 1e-3 && v <= 1e9 }
+
 // factors reads the frequency factors that some files keep as tensors. Of
 // LongRoPE's two lists the model's context decides, never an answer's length:
 // the keys of a position must not depend on what follows.
@@ -90,7 +96,7 @@ func (l *loader) factors(c *config) {
 		}
 	}
 	for _, v := range c.ropes[0].Factors {
-		if !(v > 1e-30 && v < math.MaxFloat32) {
+		if !stretch(v) {
 			l.fail(fmt.Errorf("the frequency factors of positions hold %v", v))
 		}
 	}
