@@ -61,6 +61,34 @@ type modelConfig struct {
 	BOS              tokenIDs        `json:"bos_token_id"`
 	EOS              tokenIDs        `json:"eos_token_id"`
 	Quantization     json.RawMessage `json:"quantization_config"`
+	Text             json.RawMessage `json:"text_config"`
+}
+
+// gemma3Text are the values that text_config of Gemma 3 leaves out where they
+// are these.
+func gemma3Text() modelConfig {
+	return modelConfig{Layers: 26, Hidden: 2304, Intermediate: 9216, Heads: 8, KVHeads: 4, HeadDim: 256, Positions: 131072, Vocabulary: 262208,
+		Epsilon: 1e-6, RopeTheta: 1e6, LocalTheta: 10000, Window: 4096, QueryScalar: 256, GemmaActivation: "gelu_pytorch_tanh"}
+}
+
+// inner replaces a multimodal model's configuration by that of its text model.
+func (c *modelConfig) inner() error {
+	text := gemma3Text()
+	if err := json.Unmarshal(c.Text, &text); err != nil {
+		return fmt.Errorf("config.json: text_config: %w", err)
+	}
+	if text.ModelType != "" && text.ModelType != "gemma3_text" {
+		return fmt.Errorf("config.json: a text_config of the type %.40q", text.ModelType)
+	}
+	text.layout, text.ModelType, text.Quantization = c.layout, c.ModelType, c.Quantization
+	if len(text.BOS) == 0 {
+		text.BOS = c.BOS
+	}
+	if len(c.EOS) > 0 {
+		text.EOS = c.EOS
+	}
+	*c = text
+	return nil
 }
 
 // tokenIDs are one id or several; -1 and null are none.
@@ -114,6 +142,11 @@ func parseModelConfig(b []byte) (*modelConfig, error) {
 	if c.layout, ok = layouts[c.ModelType]; !ok {
 		return nil, &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("models of the type %.40q are not imported", c.ModelType),
 			Next: "import one of " + strings.Join(ModelTypes(), ", ")}
+	}
+	if c.layout.multimodal {
+		if err := c.inner(); err != nil {
+			return nil, err
+		}
 	}
 	if len(c.Quantization) > 0 && string(c.Quantization) != "null" {
 		return nil, errors.New("config.json has a quantization_config: import the model in F32, F16 or BF16")

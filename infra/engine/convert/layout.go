@@ -17,6 +17,7 @@ type layout struct {
 	normsFromOne bool // norms are stored as their difference from 1
 	outputNorms  bool // four norms a layer
 	windowed     bool // a window is the architecture's own, not an option
+	multimodal   bool // the text model is part of a larger one
 }
 
 var (
@@ -32,6 +33,7 @@ var (
 		"qwen3_moe":   {architecture: "qwen3moe", activations: silu},
 		"gemma":       {architecture: "gemma", activations: gelu, normsFromOne: true},
 		"gemma2":      {architecture: "gemma2", activations: gelu, normsFromOne: true, outputNorms: true, windowed: true},
+		"gemma3":      {architecture: "gemma3", activations: gelu, normsFromOne: true, outputNorms: true, windowed: true, multimodal: true},
 		"gemma3_text": {architecture: "gemma3", activations: gelu, normsFromOne: true, outputNorms: true, windowed: true},
 		"phi3":        {architecture: "phi3", activations: silu, windowed: true},
 	}
@@ -88,6 +90,11 @@ var (
 // is one of several that make a tensor there, else -1. The name is "" for what
 // a model does not need.
 func (l *layout) place(name string) (string, int, error) {
+	if l.multimodal {
+		if name = textPart(name); name == "" {
+			return "", -1, nil
+		}
+	}
 	switch name {
 	case "model.embed_tokens.weight":
 		return "token_embd.weight", -1, nil
@@ -119,4 +126,23 @@ func (l *layout) place(name string) (string, int, error) {
 	}
 	number, _ := strconv.Atoi(m[1])
 	return fmt.Sprintf("blk.%d.%s", number, to), expert, nil
+}
+
+// textPart returns what a tensor of a multimodal model is called in a text model,
+// "" where it belongs to the images. Newer versions of the library begin all
+// names with "model.".
+func textPart(name string) string {
+	whole, newer := strings.CutPrefix(name, "model.")
+	for _, images := range []string{"vision_tower.", "multi_modal_projector."} {
+		if strings.HasPrefix(whole, images) {
+			return ""
+		}
+	}
+	if rest, ok := strings.CutPrefix(whole, "language_model."); ok {
+		if newer {
+			return "model." + rest
+		}
+		return rest
+	}
+	return name
 }

@@ -182,7 +182,7 @@ func (c *config) readExperts(r *reader) {
 
 func (c *config) readWindows(r *reader) {
 	c.windows = make([]int, c.layers)
-	if c.family.pattern == 0 {
+	if !c.family.windowed {
 		if n := r.count("attention.sliding_window"); n != 0 {
 			r.fail(fmt.Errorf("sliding windows are not supported in %s (%s = %d)", c.architecture, r.key("attention.sliding_window"), n))
 		}
@@ -211,8 +211,11 @@ func (c *config) localLayers(r *reader) func(l int) bool {
 		}
 		return func(l int) bool { return list[l] }
 	}
-	n := r.size(name, maxLayers, c.family.pattern)
-	return func(l int) bool { return n <= 1 || l%n < n-1 }
+	n := c.family.pattern
+	if r.has(name) {
+		n = r.count(name)
+	}
+	return func(l int) bool { return n == 0 || l%n < n-1 }
 }
 
 // reader reads an architecture's keys, notes which it was asked for, and

@@ -22,9 +22,8 @@ type family struct {
 	ropeFreqs   bool     // frequency factors in rope_freqs
 	longFactors bool     // frequency factors in rope_factors_long and rope_factors_short
 
-	// Sliding windows: every pattern-th layer sees everything, the others the
-	// window; 1 makes the window everybody's, 0 knows none.
-	pattern   int
+	windowed  bool    // layers may have a sliding window
+	pattern   int     // every pattern-th layer has none; 0: all have it
 	window    int     // in force where the file names none
 	localBase float32 // RoPE base of the layers with a window, unscaled; 0: as all others
 
@@ -47,17 +46,17 @@ const (
 )
 
 var families = map[string]family{
-	"llama":    {rope: spec.RoPENorm, biases: optional, ropeFreqs: true, pattern: 1, experts: optional, normalises: true},
+	"llama":    {rope: spec.RoPENorm, biases: optional, ropeFreqs: true, windowed: true, experts: optional, normalises: true},
 	"qwen2":    {rope: spec.RoPENeoX, biases: always},
 	"qwen2moe": {rope: spec.RoPENeoX, biases: always, experts: always, sharedExpert: true},
 	"qwen3":    {rope: spec.RoPENeoX, headNorms: true},
 	"qwen3moe": {rope: spec.RoPENeoX, headNorms: true, experts: always, normalises: true},
 	"gemma":    {rope: spec.RoPENeoX, gelu: true, scaledInput: true, queryScale: true},
-	"gemma2": {rope: spec.RoPENeoX, gelu: true, scaledInput: true, outputNorms: true, pattern: 2, window: 4096,
+	"gemma2": {rope: spec.RoPENeoX, gelu: true, scaledInput: true, outputNorms: true, windowed: true, pattern: 2, window: 4096,
 		capsScores: true, capsLogits: true, queryScale: true, wideScaleLayers: 46},
-	"gemma3": {rope: spec.RoPENeoX, gelu: true, scaledInput: true, outputNorms: true, headNorms: true, pattern: 6, localBase: 10000,
+	"gemma3": {rope: spec.RoPENeoX, gelu: true, scaledInput: true, outputNorms: true, headNorms: true, windowed: true, pattern: 6, localBase: 10000,
 		capsLogits: true, queryScale: true, wideScaleLayers: 62},
-	"phi3": {rope: spec.RoPENeoX, gateInUp: true, longFactors: true, pattern: 1},
+	"phi3": {rope: spec.RoPENeoX, gateInUp: true, longFactors: true, windowed: true},
 }
 
 // Architectures lists the values of general.architecture that [Open] accepts.
