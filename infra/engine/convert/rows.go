@@ -60,9 +60,7 @@ func (a *assembly) origin(row int) int {
 // are written.
 func (c *modelConfig) assemble(files *weightFiles) ([]tensor, error) {
 	found := map[string]*assembly{}
-	var names []string
 	for _, from := range sortedKeys(files.tensors) {
-		s := files.tensors[from]
 		name, expert, err := c.layout.place(from)
 		if err != nil {
 			return nil, err
@@ -70,30 +68,26 @@ func (c *modelConfig) assemble(files *weightFiles) ([]tensor, error) {
 		if name == "" || name == "output.weight" && c.tied() {
 			continue
 		}
-		if _, err := s.kind(); err != nil {
+		if _, err := files.tensors[from].kind(); err != nil {
 			return nil, err
 		}
-		a := found[name]
-		if a == nil {
-			a = &assembly{}
-			found[name] = a
-			names = append(names, name)
-		}
-		if expert < 0 && len(a.parts) > 0 {
-			return nil, fmt.Errorf("two tensors come to %s, one of them %.80q", name, from)
-		}
-		if expert >= c.experts() {
-			return nil, fmt.Errorf("the tensor %.80q is of expert %d and there are %d", from, expert, c.experts())
-		}
-		if expert >= 0 && a.parts == nil {
-			a.parts = make([]*stored, c.experts())
-		}
+		parts := 1
 		if expert >= 0 {
-			a.parts[expert] = s
-		} else {
-			a.parts = []*stored{s}
+			parts = c.experts()
 		}
+		if found[name] == nil {
+			found[name] = &assembly{parts: make([]*stored, parts)}
+		}
+		if expert >= parts {
+			return nil, fmt.Errorf("the tensor %.80q is of expert %d and there are %d", from, expert, parts)
+		}
+		at := &found[name].parts[max(0, expert)]
+		if *at != nil {
+			return nil, fmt.Errorf("%.80q and %.80q come to one place in %s", (*at).name, from, name)
+		}
+		*at = files.tensors[from]
 	}
+	names := sortedKeys(found)
 	slices.SortFunc(names, byLayer)
 	tensors := make([]tensor, 0, len(names))
 	for _, name := range names {
@@ -106,6 +100,7 @@ func (c *modelConfig) assemble(files *weightFiles) ([]tensor, error) {
 	return tensors, nil
 }
 
+// tensor describes what is written of an assembly.
 func (c *modelConfig) tensor(name string, a *assembly) (tensor, error) {
 	t := tensor{name: name}
 	for i, s := range a.parts {
@@ -113,7 +108,7 @@ func (c *modelConfig) tensor(name string, a *assembly) (tensor, error) {
 			return t, fmt.Errorf("%s lacks expert %d", name, i)
 		}
 		if len(s.shape) == 0 || !slices.Equal(s.shape, a.parts[0].shape) {
-			return t, fmt.Errorf("the experts of %s differ in shape", name)
+			return t, fmt.Errorf("%s has the shapes %v and %v", name, a.parts[0].shape, s.shape)
 		}
 	}
 	t.stored, _ = a.parts[0].kind()
@@ -121,12 +116,7 @@ func (c *modelConfig) tensor(name string, a *assembly) (tensor, error) {
 		a.plus = 1
 	}
 	if c.layout.interleaved {
-		switch name[strings.LastIndex(strings.TrimSuffix(strings.TrimSuffix(name, ".weight"), ".bias"), ".")+1:] {
-		case "attn_q.weight", "attn_q.bias":
-			a.heads = c.Heads
-		case "attn_k.weight", "attn_k.bias":
-			a.heads = c.kvHeads()
-		}
+		a.heads = c.headsOf(name)
 	}
 	shape := slices.Clone(a.parts[0].shape)
 	if a.heads > 0 && shape[0]%(2*a.heads) != 0 {
@@ -137,16 +127,27 @@ func (c *modelConfig) tensor(name string, a *assembly) (tensor, error) {
 	}
 	slices.Reverse(shape)
 	t.dims = shape
-	if len(a.parts) > 1 || strings.HasSuffix(name, "_exps.weight") {
+	if strings.HasSuffix(name, "_exps.weight") {
 		t.dims = append(t.dims, len(a.parts))
 	}
 	t.rows = a.rows
 	if s := *a.parts[0]; len(s.shape) == 1 { // one row for the writer, one row a value for the assembly
-		s.shape = append(shape, 1)
+		s.shape = []int{shape[0], 1}
 		a.parts = []*stored{&s}
 		t.rows = func(dst []float32, _, _ int) error { return a.rows(dst, 0, len(dst)) }
 	}
 	return t, nil
+}
+
+// headsOf is how many heads' rows a tensor holds that rotations apply to, or 0.
+func (c *modelConfig) headsOf(name string) int {
+	switch {
+	case strings.Contains(name, ".attn_q."):
+		return c.Heads
+	case strings.Contains(name, ".attn_k."):
+		return c.kvHeads()
+	}
+	return 0
 }
 
 // byLayer orders names by layer, what belongs to none first.
