@@ -302,14 +302,8 @@ func (a *assembler) pairs(accumulate bool, d, n v) {
 	}
 }
 
-// bytePairs is pairs for bytes.
-func (a *assembler) bytePairs(accumulate bool, d, n v) {
-	if accumulate {
-		a.two(0x4e206800, "sadalp", "8h", "16b", d, n)
-	} else {
-		a.two(0x4e202800, "saddlp", "8h", "16b", d, n)
-	}
-}
+// bytePairs adds neighbouring bytes to 16 bits.
+func (a *assembler) bytePairs(d, n v) { a.two(0x4e202800, "saddlp", "8h", "16b", d, n) }
 
 // narrow keeps the lower half of every lane: of 32 bits, or of 16.
 func (a *assembler) narrow(d, n v, bits int, upper bool) {

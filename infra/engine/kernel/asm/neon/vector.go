@@ -372,7 +372,7 @@ func (a *assembler) quantizeBlocks(strided bool) {
 	}
 	first, second := a.register(), a.register()
 	for i, r := range []string{first, second} {
-		a.bytePairs(false, 2, v(i))
+		a.bytePairs(2, v(i))
 		a.saddlv(2, 2)
 		a.do("FMOVS F2, %s", r)
 	}
