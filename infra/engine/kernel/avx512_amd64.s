@@ -4255,85 +4255,85 @@ vectorQ6KVNNI_block:
 	MOVQ   $0x00000008, R15
 
 vectorQ6KVNNI_part:
-	VBROADCASTI128 (SI), Y2
-	VPMOVSXBD      (SI), Y3
-	VPXOR          Y4, Y4, Y4
+	VPMOVSXBD      (SI), Y2
+	VPXOR          Y3, Y3, Y3
 	PREFETCHT0     1536(AX)
-	VMOVDQU        (AX), Y5
-	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        (AX), Y4
+	VPAND          constants<>+704(SB), Y4, Y4
 	PREFETCHT0     1664(AX)
-	VMOVDQU        128(AX), Y6
-	VPSLLW         $0x04, Y6, Y6
-	VPAND          constants<>+768(SB), Y6, Y6
-	VPOR           Y6, Y5, Y5
-	VPDPBUSD.BCST  (R12), Y5, Y4
-	VMOVDQU        32(AX), Y5
-	VPAND          constants<>+704(SB), Y5, Y5
-	VMOVDQU        128(AX), Y6
-	VPSLLW         $0x02, Y6, Y6
-	VPAND          constants<>+768(SB), Y6, Y6
-	VPOR           Y6, Y5, Y5
-	VPDPBUSD.BCST  4(R12), Y5, Y4
+	VMOVDQU        128(AX), Y5
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPDPBUSD.BCST  (R12), Y4, Y3
+	VMOVDQU        32(AX), Y4
+	VPAND          constants<>+704(SB), Y4, Y4
+	VMOVDQU        128(AX), Y5
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPDPBUSD.BCST  4(R12), Y4, Y3
 	PREFETCHT0     1600(AX)
+	VMOVDQU        64(AX), Y4
+	VPAND          constants<>+704(SB), Y4, Y4
+	VMOVDQU        160(AX), Y5
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPDPBUSD.BCST  8(R12), Y4, Y3
+	VMOVDQU        96(AX), Y4
+	VPAND          constants<>+704(SB), Y4, Y4
+	VMOVDQU        160(AX), Y5
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPDPBUSD.BCST  12(R12), Y4, Y3
+	VPMULLD        Y2, Y3, Y3
+	VPMOVSXBD      8(SI), Y2
+	VPXOR          Y4, Y4, Y4
+	VMOVDQU        (AX), Y5
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        128(AX), Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPDPBUSD.BCST  16(R12), Y5, Y4
+	VMOVDQU        32(AX), Y5
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        128(AX), Y6
+	VPSRLW         $0x02, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPDPBUSD.BCST  20(R12), Y5, Y4
 	VMOVDQU        64(AX), Y5
+	VPSRLW         $0x04, Y5, Y5
 	VPAND          constants<>+704(SB), Y5, Y5
 	VMOVDQU        160(AX), Y6
-	VPSLLW         $0x04, Y6, Y6
 	VPAND          constants<>+768(SB), Y6, Y6
 	VPOR           Y6, Y5, Y5
-	VPDPBUSD.BCST  8(R12), Y5, Y4
+	VPDPBUSD.BCST  24(R12), Y5, Y4
 	VMOVDQU        96(AX), Y5
+	VPSRLW         $0x04, Y5, Y5
 	VPAND          constants<>+704(SB), Y5, Y5
 	VMOVDQU        160(AX), Y6
-	VPSLLW         $0x02, Y6, Y6
+	VPSRLW         $0x02, Y6, Y6
 	VPAND          constants<>+768(SB), Y6, Y6
 	VPOR           Y6, Y5, Y5
-	VPDPBUSD.BCST  12(R12), Y5, Y4
-	VPMULLD        Y3, Y4, Y4
-	VPMOVSXBD      8(SI), Y3
-	VPXOR          Y5, Y5, Y5
-	VMOVDQU        (AX), Y6
-	VPSRLW         $0x04, Y6, Y6
-	VPAND          constants<>+704(SB), Y6, Y6
-	VMOVDQU        128(AX), Y7
-	VPAND          constants<>+768(SB), Y7, Y7
-	VPOR           Y7, Y6, Y6
-	VPDPBUSD.BCST  16(R12), Y6, Y5
-	VMOVDQU        32(AX), Y6
-	VPSRLW         $0x04, Y6, Y6
-	VPAND          constants<>+704(SB), Y6, Y6
-	VMOVDQU        128(AX), Y7
-	VPSRLW         $0x02, Y7, Y7
-	VPAND          constants<>+768(SB), Y7, Y7
-	VPOR           Y7, Y6, Y6
-	VPDPBUSD.BCST  20(R12), Y6, Y5
-	VMOVDQU        64(AX), Y6
-	VPSRLW         $0x04, Y6, Y6
-	VPAND          constants<>+704(SB), Y6, Y6
-	VMOVDQU        160(AX), Y7
-	VPAND          constants<>+768(SB), Y7, Y7
-	VPOR           Y7, Y6, Y6
-	VPDPBUSD.BCST  24(R12), Y6, Y5
-	VMOVDQU        96(AX), Y6
-	VPSRLW         $0x04, Y6, Y6
-	VPAND          constants<>+704(SB), Y6, Y6
-	VMOVDQU        160(AX), Y7
-	VPSRLW         $0x02, Y7, Y7
-	VPAND          constants<>+768(SB), Y7, Y7
-	VPOR           Y7, Y6, Y6
-	VPDPBUSD.BCST  28(R12), Y6, Y5
-	VPMULLD        Y3, Y5, Y5
-	VPADDD         Y4, Y5, Y5
+	VPDPBUSD.BCST  28(R12), Y5, Y4
+	VPMULLD        Y2, Y4, Y4
+	VPADDD         Y3, Y4, Y4
+	VBROADCASTI128 (SI), Y2
 	VPSHUFB        constants<>+896(SB), Y2, Y2
 	VPSRAW         $0x08, Y2, Y2
 	VPBROADCASTD   (R14), Y3
 	VPMADDWD       Y2, Y3, Y3
 	VPSLLD         $0x05, Y3, Y3
-	VPSUBD         Y3, Y5, Y5
-	VCVTDQ2PS      Y5, Y5
+	VPSUBD         Y3, Y4, Y4
+	VCVTDQ2PS      Y4, Y4
 	VBROADCASTSS   (R13), Y2
-	VMULPS         Y2, Y5, Y5
-	VADDPS         Y5, Y1, Y1
+	VMULPS         Y2, Y4, Y4
+	VADDPS         Y4, Y1, Y1
 	ADDQ           $0x10, SI
 	ADDQ           $0x000000c0, AX
 	ADDQ           $0x00000020, R12
@@ -4379,103 +4379,103 @@ groupQ6KVNNIx2_block:
 	MOVQ   $0x00000008, R11
 
 groupQ6KVNNIx2_part:
-	VBROADCASTI128 (SI), Y2
-	VPMOVSXBD      (SI), Y3
+	VPMOVSXBD      (SI), Y2
+	VPXOR          Y3, Y3, Y3
 	VPXOR          Y4, Y4, Y4
+	VMOVDQU        (AX), Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        128(AX), Y6
+	VPSLLW         $0x04, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPDPBUSD.BCST  (DX), Y5, Y3
+	VPDPBUSD.BCST  4(DX), Y5, Y4
+	VMOVDQU        32(AX), Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        128(AX), Y6
+	VPSLLW         $0x02, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPDPBUSD.BCST  8(DX), Y5, Y3
+	VPDPBUSD.BCST  12(DX), Y5, Y4
+	VMOVDQU        64(AX), Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        160(AX), Y6
+	VPSLLW         $0x04, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPDPBUSD.BCST  16(DX), Y5, Y3
+	VPDPBUSD.BCST  20(DX), Y5, Y4
+	VMOVDQU        96(AX), Y5
+	VPAND          constants<>+704(SB), Y5, Y5
+	VMOVDQU        160(AX), Y6
+	VPSLLW         $0x02, Y6, Y6
+	VPAND          constants<>+768(SB), Y6, Y6
+	VPOR           Y6, Y5, Y5
+	VPDPBUSD.BCST  24(DX), Y5, Y3
+	VPDPBUSD.BCST  28(DX), Y5, Y4
+	VPMULLD        Y2, Y3, Y3
+	VPMULLD        Y2, Y4, Y4
+	VPMOVSXBD      8(SI), Y2
 	VPXOR          Y5, Y5, Y5
-	VMOVDQU        (AX), Y6
-	VPAND          constants<>+704(SB), Y6, Y6
-	VMOVDQU        128(AX), Y7
-	VPSLLW         $0x04, Y7, Y7
-	VPAND          constants<>+768(SB), Y7, Y7
-	VPOR           Y7, Y6, Y6
-	VPDPBUSD.BCST  (DX), Y6, Y4
-	VPDPBUSD.BCST  4(DX), Y6, Y5
-	VMOVDQU        32(AX), Y6
-	VPAND          constants<>+704(SB), Y6, Y6
-	VMOVDQU        128(AX), Y7
-	VPSLLW         $0x02, Y7, Y7
-	VPAND          constants<>+768(SB), Y7, Y7
-	VPOR           Y7, Y6, Y6
-	VPDPBUSD.BCST  8(DX), Y6, Y4
-	VPDPBUSD.BCST  12(DX), Y6, Y5
-	VMOVDQU        64(AX), Y6
-	VPAND          constants<>+704(SB), Y6, Y6
-	VMOVDQU        160(AX), Y7
-	VPSLLW         $0x04, Y7, Y7
-	VPAND          constants<>+768(SB), Y7, Y7
-	VPOR           Y7, Y6, Y6
-	VPDPBUSD.BCST  16(DX), Y6, Y4
-	VPDPBUSD.BCST  20(DX), Y6, Y5
-	VMOVDQU        96(AX), Y6
-	VPAND          constants<>+704(SB), Y6, Y6
-	VMOVDQU        160(AX), Y7
-	VPSLLW         $0x02, Y7, Y7
-	VPAND          constants<>+768(SB), Y7, Y7
-	VPOR           Y7, Y6, Y6
-	VPDPBUSD.BCST  24(DX), Y6, Y4
-	VPDPBUSD.BCST  28(DX), Y6, Y5
-	VPMULLD        Y3, Y4, Y4
-	VPMULLD        Y3, Y5, Y5
-	VPMOVSXBD      8(SI), Y3
 	VPXOR          Y6, Y6, Y6
-	VPXOR          Y7, Y7, Y7
-	VMOVDQU        (AX), Y8
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          constants<>+704(SB), Y8, Y8
-	VMOVDQU        128(AX), Y9
-	VPAND          constants<>+768(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPDPBUSD.BCST  32(DX), Y8, Y6
-	VPDPBUSD.BCST  36(DX), Y8, Y7
-	VMOVDQU        32(AX), Y8
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          constants<>+704(SB), Y8, Y8
-	VMOVDQU        128(AX), Y9
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          constants<>+768(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPDPBUSD.BCST  40(DX), Y8, Y6
-	VPDPBUSD.BCST  44(DX), Y8, Y7
-	VMOVDQU        64(AX), Y8
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          constants<>+704(SB), Y8, Y8
-	VMOVDQU        160(AX), Y9
-	VPAND          constants<>+768(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPDPBUSD.BCST  48(DX), Y8, Y6
-	VPDPBUSD.BCST  52(DX), Y8, Y7
-	VMOVDQU        96(AX), Y8
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          constants<>+704(SB), Y8, Y8
-	VMOVDQU        160(AX), Y9
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          constants<>+768(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPDPBUSD.BCST  56(DX), Y8, Y6
-	VPDPBUSD.BCST  60(DX), Y8, Y7
-	VPMULLD        Y3, Y6, Y6
+	VMOVDQU        (AX), Y7
+	VPSRLW         $0x04, Y7, Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        128(AX), Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPDPBUSD.BCST  32(DX), Y7, Y5
+	VPDPBUSD.BCST  36(DX), Y7, Y6
+	VMOVDQU        32(AX), Y7
+	VPSRLW         $0x04, Y7, Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        128(AX), Y8
+	VPSRLW         $0x02, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPDPBUSD.BCST  40(DX), Y7, Y5
+	VPDPBUSD.BCST  44(DX), Y7, Y6
+	VMOVDQU        64(AX), Y7
+	VPSRLW         $0x04, Y7, Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        160(AX), Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPDPBUSD.BCST  48(DX), Y7, Y5
+	VPDPBUSD.BCST  52(DX), Y7, Y6
+	VMOVDQU        96(AX), Y7
+	VPSRLW         $0x04, Y7, Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        160(AX), Y8
+	VPSRLW         $0x02, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPDPBUSD.BCST  56(DX), Y7, Y5
+	VPDPBUSD.BCST  60(DX), Y7, Y6
+	VPMULLD        Y2, Y5, Y5
+	VPADDD         Y3, Y5, Y5
+	VPMULLD        Y2, Y6, Y6
 	VPADDD         Y4, Y6, Y6
-	VPMULLD        Y3, Y7, Y7
-	VPADDD         Y5, Y7, Y7
+	VBROADCASTI128 (SI), Y2
 	VPSHUFB        constants<>+896(SB), Y2, Y2
 	VPSRAW         $0x08, Y2, Y2
 	VPBROADCASTD   (DI), Y3
 	VPMADDWD       Y2, Y3, Y3
 	VPSLLD         $0x05, Y3, Y3
-	VPSUBD         Y3, Y6, Y6
-	VCVTDQ2PS      Y6, Y6
+	VPSUBD         Y3, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VBROADCASTSS   (BX), Y3
-	VMULPS         Y3, Y6, Y6
-	VADDPS         Y6, Y0, Y0
+	VMULPS         Y3, Y5, Y5
+	VADDPS         Y5, Y0, Y0
 	VPBROADCASTD   4(DI), Y3
 	VPMADDWD       Y2, Y3, Y3
 	VPSLLD         $0x05, Y3, Y3
-	VPSUBD         Y3, Y7, Y7
-	VCVTDQ2PS      Y7, Y7
+	VPSUBD         Y3, Y6, Y6
+	VCVTDQ2PS      Y6, Y6
 	VBROADCASTSS   4(BX), Y2
-	VMULPS         Y2, Y7, Y7
-	VADDPS         Y7, Y1, Y1
+	VMULPS         Y2, Y6, Y6
+	VADDPS         Y6, Y1, Y1
 	ADDQ           $0x10, SI
 	ADDQ           $0x000000c0, AX
 	ADDQ           $0x00000040, DX
@@ -4525,124 +4525,124 @@ groupQ6KVNNIx3_block:
 	MOVQ   $0x00000008, R12
 
 groupQ6KVNNIx3_part:
-	VBROADCASTI128 (SI), Y3
-	VPMOVSXBD      (SI), Y4
+	VPMOVSXBD      (SI), Y3
+	VPXOR          Y4, Y4, Y4
 	VPXOR          Y5, Y5, Y5
 	VPXOR          Y6, Y6, Y6
+	VMOVDQU        (AX), Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        128(AX), Y8
+	VPSLLW         $0x04, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPDPBUSD.BCST  (DX), Y7, Y4
+	VPDPBUSD.BCST  4(DX), Y7, Y5
+	VPDPBUSD.BCST  8(DX), Y7, Y6
+	VMOVDQU        32(AX), Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        128(AX), Y8
+	VPSLLW         $0x02, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPDPBUSD.BCST  12(DX), Y7, Y4
+	VPDPBUSD.BCST  16(DX), Y7, Y5
+	VPDPBUSD.BCST  20(DX), Y7, Y6
+	VMOVDQU        64(AX), Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        160(AX), Y8
+	VPSLLW         $0x04, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPDPBUSD.BCST  24(DX), Y7, Y4
+	VPDPBUSD.BCST  28(DX), Y7, Y5
+	VPDPBUSD.BCST  32(DX), Y7, Y6
+	VMOVDQU        96(AX), Y7
+	VPAND          constants<>+704(SB), Y7, Y7
+	VMOVDQU        160(AX), Y8
+	VPSLLW         $0x02, Y8, Y8
+	VPAND          constants<>+768(SB), Y8, Y8
+	VPOR           Y8, Y7, Y7
+	VPDPBUSD.BCST  36(DX), Y7, Y4
+	VPDPBUSD.BCST  40(DX), Y7, Y5
+	VPDPBUSD.BCST  44(DX), Y7, Y6
+	VPMULLD        Y3, Y4, Y4
+	VPMULLD        Y3, Y5, Y5
+	VPMULLD        Y3, Y6, Y6
+	VPMOVSXBD      8(SI), Y3
 	VPXOR          Y7, Y7, Y7
-	VMOVDQU        (AX), Y8
-	VPAND          constants<>+704(SB), Y8, Y8
-	VMOVDQU        128(AX), Y9
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          constants<>+768(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPDPBUSD.BCST  (DX), Y8, Y5
-	VPDPBUSD.BCST  4(DX), Y8, Y6
-	VPDPBUSD.BCST  8(DX), Y8, Y7
-	VMOVDQU        32(AX), Y8
-	VPAND          constants<>+704(SB), Y8, Y8
-	VMOVDQU        128(AX), Y9
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          constants<>+768(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPDPBUSD.BCST  12(DX), Y8, Y5
-	VPDPBUSD.BCST  16(DX), Y8, Y6
-	VPDPBUSD.BCST  20(DX), Y8, Y7
-	VMOVDQU        64(AX), Y8
-	VPAND          constants<>+704(SB), Y8, Y8
-	VMOVDQU        160(AX), Y9
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          constants<>+768(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPDPBUSD.BCST  24(DX), Y8, Y5
-	VPDPBUSD.BCST  28(DX), Y8, Y6
-	VPDPBUSD.BCST  32(DX), Y8, Y7
-	VMOVDQU        96(AX), Y8
-	VPAND          constants<>+704(SB), Y8, Y8
-	VMOVDQU        160(AX), Y9
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          constants<>+768(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPDPBUSD.BCST  36(DX), Y8, Y5
-	VPDPBUSD.BCST  40(DX), Y8, Y6
-	VPDPBUSD.BCST  44(DX), Y8, Y7
-	VPMULLD        Y4, Y5, Y5
-	VPMULLD        Y4, Y6, Y6
-	VPMULLD        Y4, Y7, Y7
-	VPMOVSXBD      8(SI), Y4
 	VPXOR          Y8, Y8, Y8
 	VPXOR          Y9, Y9, Y9
-	VPXOR          Y10, Y10, Y10
-	VMOVDQU        (AX), Y11
-	VPSRLW         $0x04, Y11, Y11
-	VPAND          constants<>+704(SB), Y11, Y11
-	VMOVDQU        128(AX), Y12
-	VPAND          constants<>+768(SB), Y12, Y12
-	VPOR           Y12, Y11, Y11
-	VPDPBUSD.BCST  48(DX), Y11, Y8
-	VPDPBUSD.BCST  52(DX), Y11, Y9
-	VPDPBUSD.BCST  56(DX), Y11, Y10
-	VMOVDQU        32(AX), Y11
-	VPSRLW         $0x04, Y11, Y11
-	VPAND          constants<>+704(SB), Y11, Y11
-	VMOVDQU        128(AX), Y12
-	VPSRLW         $0x02, Y12, Y12
-	VPAND          constants<>+768(SB), Y12, Y12
-	VPOR           Y12, Y11, Y11
-	VPDPBUSD.BCST  60(DX), Y11, Y8
-	VPDPBUSD.BCST  64(DX), Y11, Y9
-	VPDPBUSD.BCST  68(DX), Y11, Y10
-	VMOVDQU        64(AX), Y11
-	VPSRLW         $0x04, Y11, Y11
-	VPAND          constants<>+704(SB), Y11, Y11
-	VMOVDQU        160(AX), Y12
-	VPAND          constants<>+768(SB), Y12, Y12
-	VPOR           Y12, Y11, Y11
-	VPDPBUSD.BCST  72(DX), Y11, Y8
-	VPDPBUSD.BCST  76(DX), Y11, Y9
-	VPDPBUSD.BCST  80(DX), Y11, Y10
-	VMOVDQU        96(AX), Y11
-	VPSRLW         $0x04, Y11, Y11
-	VPAND          constants<>+704(SB), Y11, Y11
-	VMOVDQU        160(AX), Y12
-	VPSRLW         $0x02, Y12, Y12
-	VPAND          constants<>+768(SB), Y12, Y12
-	VPOR           Y12, Y11, Y11
-	VPDPBUSD.BCST  84(DX), Y11, Y8
-	VPDPBUSD.BCST  88(DX), Y11, Y9
-	VPDPBUSD.BCST  92(DX), Y11, Y10
-	VPMULLD        Y4, Y8, Y8
+	VMOVDQU        (AX), Y10
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          constants<>+704(SB), Y10, Y10
+	VMOVDQU        128(AX), Y11
+	VPAND          constants<>+768(SB), Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPDPBUSD.BCST  48(DX), Y10, Y7
+	VPDPBUSD.BCST  52(DX), Y10, Y8
+	VPDPBUSD.BCST  56(DX), Y10, Y9
+	VMOVDQU        32(AX), Y10
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          constants<>+704(SB), Y10, Y10
+	VMOVDQU        128(AX), Y11
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          constants<>+768(SB), Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPDPBUSD.BCST  60(DX), Y10, Y7
+	VPDPBUSD.BCST  64(DX), Y10, Y8
+	VPDPBUSD.BCST  68(DX), Y10, Y9
+	VMOVDQU        64(AX), Y10
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          constants<>+704(SB), Y10, Y10
+	VMOVDQU        160(AX), Y11
+	VPAND          constants<>+768(SB), Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPDPBUSD.BCST  72(DX), Y10, Y7
+	VPDPBUSD.BCST  76(DX), Y10, Y8
+	VPDPBUSD.BCST  80(DX), Y10, Y9
+	VMOVDQU        96(AX), Y10
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          constants<>+704(SB), Y10, Y10
+	VMOVDQU        160(AX), Y11
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          constants<>+768(SB), Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPDPBUSD.BCST  84(DX), Y10, Y7
+	VPDPBUSD.BCST  88(DX), Y10, Y8
+	VPDPBUSD.BCST  92(DX), Y10, Y9
+	VPMULLD        Y3, Y7, Y7
+	VPADDD         Y4, Y7, Y7
+	VPMULLD        Y3, Y8, Y8
 	VPADDD         Y5, Y8, Y8
-	VPMULLD        Y4, Y9, Y9
+	VPMULLD        Y3, Y9, Y9
 	VPADDD         Y6, Y9, Y9
-	VPMULLD        Y4, Y10, Y10
-	VPADDD         Y7, Y10, Y10
+	VBROADCASTI128 (SI), Y3
 	VPSHUFB        constants<>+896(SB), Y3, Y3
 	VPSRAW         $0x08, Y3, Y3
 	VPBROADCASTD   (DI), Y4
 	VPMADDWD       Y3, Y4, Y4
 	VPSLLD         $0x05, Y4, Y4
+	VPSUBD         Y4, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   (BX), Y4
+	VMULPS         Y4, Y7, Y7
+	VADDPS         Y7, Y0, Y0
+	VPBROADCASTD   4(DI), Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPSLLD         $0x05, Y4, Y4
 	VPSUBD         Y4, Y8, Y8
 	VCVTDQ2PS      Y8, Y8
-	VBROADCASTSS   (BX), Y4
+	VBROADCASTSS   4(BX), Y4
 	VMULPS         Y4, Y8, Y8
-	VADDPS         Y8, Y0, Y0
-	VPBROADCASTD   4(DI), Y4
+	VADDPS         Y8, Y1, Y1
+	VPBROADCASTD   8(DI), Y4
 	VPMADDWD       Y3, Y4, Y4
 	VPSLLD         $0x05, Y4, Y4
 	VPSUBD         Y4, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VBROADCASTSS   4(BX), Y4
-	VMULPS         Y4, Y9, Y9
-	VADDPS         Y9, Y1, Y1
-	VPBROADCASTD   8(DI), Y4
-	VPMADDWD       Y3, Y4, Y4
-	VPSLLD         $0x05, Y4, Y4
-	VPSUBD         Y4, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
 	VBROADCASTSS   8(BX), Y3
-	VMULPS         Y3, Y10, Y10
-	VADDPS         Y10, Y2, Y2
+	VMULPS         Y3, Y9, Y9
+	VADDPS         Y9, Y2, Y2
 	ADDQ           $0x10, SI
 	ADDQ           $0x000000c0, AX
 	ADDQ           $0x00000060, DX
@@ -4698,145 +4698,145 @@ groupQ6KVNNIx4_block:
 	MOVQ   $0x00000008, R12
 
 groupQ6KVNNIx4_part:
-	VBROADCASTI128 (SI), Y4
-	VPMOVSXBD      (SI), Y5
+	VPMOVSXBD      (SI), Y4
+	VPXOR          Y5, Y5, Y5
 	VPXOR          Y6, Y6, Y6
 	VPXOR          Y7, Y7, Y7
 	VPXOR          Y8, Y8, Y8
+	VMOVDQU        (AX), Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        128(AX), Y10
+	VPSLLW         $0x04, Y10, Y10
+	VPAND          constants<>+768(SB), Y10, Y10
+	VPOR           Y10, Y9, Y9
+	VPDPBUSD.BCST  (DX), Y9, Y5
+	VPDPBUSD.BCST  4(DX), Y9, Y6
+	VPDPBUSD.BCST  8(DX), Y9, Y7
+	VPDPBUSD.BCST  12(DX), Y9, Y8
+	VMOVDQU        32(AX), Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        128(AX), Y10
+	VPSLLW         $0x02, Y10, Y10
+	VPAND          constants<>+768(SB), Y10, Y10
+	VPOR           Y10, Y9, Y9
+	VPDPBUSD.BCST  16(DX), Y9, Y5
+	VPDPBUSD.BCST  20(DX), Y9, Y6
+	VPDPBUSD.BCST  24(DX), Y9, Y7
+	VPDPBUSD.BCST  28(DX), Y9, Y8
+	VMOVDQU        64(AX), Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        160(AX), Y10
+	VPSLLW         $0x04, Y10, Y10
+	VPAND          constants<>+768(SB), Y10, Y10
+	VPOR           Y10, Y9, Y9
+	VPDPBUSD.BCST  32(DX), Y9, Y5
+	VPDPBUSD.BCST  36(DX), Y9, Y6
+	VPDPBUSD.BCST  40(DX), Y9, Y7
+	VPDPBUSD.BCST  44(DX), Y9, Y8
+	VMOVDQU        96(AX), Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        160(AX), Y10
+	VPSLLW         $0x02, Y10, Y10
+	VPAND          constants<>+768(SB), Y10, Y10
+	VPOR           Y10, Y9, Y9
+	VPDPBUSD.BCST  48(DX), Y9, Y5
+	VPDPBUSD.BCST  52(DX), Y9, Y6
+	VPDPBUSD.BCST  56(DX), Y9, Y7
+	VPDPBUSD.BCST  60(DX), Y9, Y8
+	VPMULLD        Y4, Y5, Y5
+	VPMULLD        Y4, Y6, Y6
+	VPMULLD        Y4, Y7, Y7
+	VPMULLD        Y4, Y8, Y8
+	VPMOVSXBD      8(SI), Y4
 	VPXOR          Y9, Y9, Y9
-	VMOVDQU        (AX), Y10
-	VPAND          constants<>+704(SB), Y10, Y10
-	VMOVDQU        128(AX), Y11
-	VPSLLW         $0x04, Y11, Y11
-	VPAND          constants<>+768(SB), Y11, Y11
-	VPOR           Y11, Y10, Y10
-	VPDPBUSD.BCST  (DX), Y10, Y6
-	VPDPBUSD.BCST  4(DX), Y10, Y7
-	VPDPBUSD.BCST  8(DX), Y10, Y8
-	VPDPBUSD.BCST  12(DX), Y10, Y9
-	VMOVDQU        32(AX), Y10
-	VPAND          constants<>+704(SB), Y10, Y10
-	VMOVDQU        128(AX), Y11
-	VPSLLW         $0x02, Y11, Y11
-	VPAND          constants<>+768(SB), Y11, Y11
-	VPOR           Y11, Y10, Y10
-	VPDPBUSD.BCST  16(DX), Y10, Y6
-	VPDPBUSD.BCST  20(DX), Y10, Y7
-	VPDPBUSD.BCST  24(DX), Y10, Y8
-	VPDPBUSD.BCST  28(DX), Y10, Y9
-	VMOVDQU        64(AX), Y10
-	VPAND          constants<>+704(SB), Y10, Y10
-	VMOVDQU        160(AX), Y11
-	VPSLLW         $0x04, Y11, Y11
-	VPAND          constants<>+768(SB), Y11, Y11
-	VPOR           Y11, Y10, Y10
-	VPDPBUSD.BCST  32(DX), Y10, Y6
-	VPDPBUSD.BCST  36(DX), Y10, Y7
-	VPDPBUSD.BCST  40(DX), Y10, Y8
-	VPDPBUSD.BCST  44(DX), Y10, Y9
-	VMOVDQU        96(AX), Y10
-	VPAND          constants<>+704(SB), Y10, Y10
-	VMOVDQU        160(AX), Y11
-	VPSLLW         $0x02, Y11, Y11
-	VPAND          constants<>+768(SB), Y11, Y11
-	VPOR           Y11, Y10, Y10
-	VPDPBUSD.BCST  48(DX), Y10, Y6
-	VPDPBUSD.BCST  52(DX), Y10, Y7
-	VPDPBUSD.BCST  56(DX), Y10, Y8
-	VPDPBUSD.BCST  60(DX), Y10, Y9
-	VPMULLD        Y5, Y6, Y6
-	VPMULLD        Y5, Y7, Y7
-	VPMULLD        Y5, Y8, Y8
-	VPMULLD        Y5, Y9, Y9
-	VPMOVSXBD      8(SI), Y5
 	VPXOR          Y10, Y10, Y10
 	VPXOR          Y11, Y11, Y11
 	VPXOR          Y12, Y12, Y12
-	VPXOR          Y13, Y13, Y13
-	VMOVDQU        (AX), Y14
-	VPSRLW         $0x04, Y14, Y14
-	VPAND          constants<>+704(SB), Y14, Y14
-	VMOVDQU        128(AX), Y15
-	VPAND          constants<>+768(SB), Y15, Y15
-	VPOR           Y15, Y14, Y14
-	VPDPBUSD.BCST  64(DX), Y14, Y10
-	VPDPBUSD.BCST  68(DX), Y14, Y11
-	VPDPBUSD.BCST  72(DX), Y14, Y12
-	VPDPBUSD.BCST  76(DX), Y14, Y13
-	VMOVDQU        32(AX), Y14
-	VPSRLW         $0x04, Y14, Y14
-	VPAND          constants<>+704(SB), Y14, Y14
-	VMOVDQU        128(AX), Y15
-	VPSRLW         $0x02, Y15, Y15
-	VPAND          constants<>+768(SB), Y15, Y15
-	VPOR           Y15, Y14, Y14
-	VPDPBUSD.BCST  80(DX), Y14, Y10
-	VPDPBUSD.BCST  84(DX), Y14, Y11
-	VPDPBUSD.BCST  88(DX), Y14, Y12
-	VPDPBUSD.BCST  92(DX), Y14, Y13
-	VMOVDQU        64(AX), Y14
-	VPSRLW         $0x04, Y14, Y14
-	VPAND          constants<>+704(SB), Y14, Y14
-	VMOVDQU        160(AX), Y15
-	VPAND          constants<>+768(SB), Y15, Y15
-	VPOR           Y15, Y14, Y14
-	VPDPBUSD.BCST  96(DX), Y14, Y10
-	VPDPBUSD.BCST  100(DX), Y14, Y11
-	VPDPBUSD.BCST  104(DX), Y14, Y12
-	VPDPBUSD.BCST  108(DX), Y14, Y13
-	VMOVDQU        96(AX), Y14
-	VPSRLW         $0x04, Y14, Y14
-	VPAND          constants<>+704(SB), Y14, Y14
-	VMOVDQU        160(AX), Y15
-	VPSRLW         $0x02, Y15, Y15
-	VPAND          constants<>+768(SB), Y15, Y15
-	VPOR           Y15, Y14, Y14
-	VPDPBUSD.BCST  112(DX), Y14, Y10
-	VPDPBUSD.BCST  116(DX), Y14, Y11
-	VPDPBUSD.BCST  120(DX), Y14, Y12
-	VPDPBUSD.BCST  124(DX), Y14, Y13
-	VPMULLD        Y5, Y10, Y10
+	VMOVDQU        (AX), Y13
+	VPSRLW         $0x04, Y13, Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        128(AX), Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPDPBUSD.BCST  64(DX), Y13, Y9
+	VPDPBUSD.BCST  68(DX), Y13, Y10
+	VPDPBUSD.BCST  72(DX), Y13, Y11
+	VPDPBUSD.BCST  76(DX), Y13, Y12
+	VMOVDQU        32(AX), Y13
+	VPSRLW         $0x04, Y13, Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        128(AX), Y14
+	VPSRLW         $0x02, Y14, Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPDPBUSD.BCST  80(DX), Y13, Y9
+	VPDPBUSD.BCST  84(DX), Y13, Y10
+	VPDPBUSD.BCST  88(DX), Y13, Y11
+	VPDPBUSD.BCST  92(DX), Y13, Y12
+	VMOVDQU        64(AX), Y13
+	VPSRLW         $0x04, Y13, Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        160(AX), Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPDPBUSD.BCST  96(DX), Y13, Y9
+	VPDPBUSD.BCST  100(DX), Y13, Y10
+	VPDPBUSD.BCST  104(DX), Y13, Y11
+	VPDPBUSD.BCST  108(DX), Y13, Y12
+	VMOVDQU        96(AX), Y13
+	VPSRLW         $0x04, Y13, Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        160(AX), Y14
+	VPSRLW         $0x02, Y14, Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPDPBUSD.BCST  112(DX), Y13, Y9
+	VPDPBUSD.BCST  116(DX), Y13, Y10
+	VPDPBUSD.BCST  120(DX), Y13, Y11
+	VPDPBUSD.BCST  124(DX), Y13, Y12
+	VPMULLD        Y4, Y9, Y9
+	VPADDD         Y5, Y9, Y9
+	VPMULLD        Y4, Y10, Y10
 	VPADDD         Y6, Y10, Y10
-	VPMULLD        Y5, Y11, Y11
+	VPMULLD        Y4, Y11, Y11
 	VPADDD         Y7, Y11, Y11
-	VPMULLD        Y5, Y12, Y12
+	VPMULLD        Y4, Y12, Y12
 	VPADDD         Y8, Y12, Y12
-	VPMULLD        Y5, Y13, Y13
-	VPADDD         Y9, Y13, Y13
+	VBROADCASTI128 (SI), Y4
 	VPSHUFB        constants<>+896(SB), Y4, Y4
 	VPSRAW         $0x08, Y4, Y4
 	VPBROADCASTD   (DI), Y5
 	VPMADDWD       Y4, Y5, Y5
 	VPSLLD         $0x05, Y5, Y5
+	VPSUBD         Y5, Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VBROADCASTSS   (BX), Y5
+	VMULPS         Y5, Y9, Y9
+	VADDPS         Y9, Y0, Y0
+	VPBROADCASTD   4(DI), Y5
+	VPMADDWD       Y4, Y5, Y5
+	VPSLLD         $0x05, Y5, Y5
 	VPSUBD         Y5, Y10, Y10
 	VCVTDQ2PS      Y10, Y10
-	VBROADCASTSS   (BX), Y5
+	VBROADCASTSS   4(BX), Y5
 	VMULPS         Y5, Y10, Y10
-	VADDPS         Y10, Y0, Y0
-	VPBROADCASTD   4(DI), Y5
+	VADDPS         Y10, Y1, Y1
+	VPBROADCASTD   8(DI), Y5
 	VPMADDWD       Y4, Y5, Y5
 	VPSLLD         $0x05, Y5, Y5
 	VPSUBD         Y5, Y11, Y11
 	VCVTDQ2PS      Y11, Y11
-	VBROADCASTSS   4(BX), Y5
+	VBROADCASTSS   8(BX), Y5
 	VMULPS         Y5, Y11, Y11
-	VADDPS         Y11, Y1, Y1
-	VPBROADCASTD   8(DI), Y5
+	VADDPS         Y11, Y2, Y2
+	VPBROADCASTD   12(DI), Y5
 	VPMADDWD       Y4, Y5, Y5
 	VPSLLD         $0x05, Y5, Y5
 	VPSUBD         Y5, Y12, Y12
 	VCVTDQ2PS      Y12, Y12
-	VBROADCASTSS   8(BX), Y5
-	VMULPS         Y5, Y12, Y12
-	VADDPS         Y12, Y2, Y2
-	VPBROADCASTD   12(DI), Y5
-	VPMADDWD       Y4, Y5, Y5
-	VPSLLD         $0x05, Y5, Y5
-	VPSUBD         Y5, Y13, Y13
-	VCVTDQ2PS      Y13, Y13
 	VBROADCASTSS   12(BX), Y4
-	VMULPS         Y4, Y13, Y13
-	VADDPS         Y13, Y3, Y3
+	VMULPS         Y4, Y12, Y12
+	VADDPS         Y12, Y3, Y3
 	ADDQ           $0x10, SI
 	ADDQ           $0x000000c0, AX
 	ADDQ           $0x00000080, DX

@@ -57,10 +57,27 @@ type cursor struct {
 	w, fine, ws   reg.Register // weights
 	a, as, sums   reg.Register // activations
 	tokens, ahead int          // ahead is how far to prefetch weights, or 0
+	ones, nibbles Op           // constants, in registers where those suffice
 }
 
 func (f quantized) load(tokens int) *cursor {
-	c := &cursor{tokens: tokens, w: pointer("w"), ws: pointer("ws"), a: pointer("a"), as: pointer("as")}
+	c := &cursor{
+		tokens: tokens, w: pointer("w"), ws: pointer("ws"), a: pointer("a"), as: pointer("as"),
+		ones: constant("wordOnes"), nibbles: constant("nibbles"),
+	}
+	hold := func(c *Op) {
+		v := YMM()
+		VMOVDQU(*c, v)
+		*c = v
+	}
+	if !f.vnni {
+		switch f.bits {
+		case 8:
+			hold(&c.ones)
+		case 4:
+			hold(&c.nibbles)
+		}
+	}
 	if f.super {
 		c.fine = pointer("fine")
 	}
@@ -106,7 +123,7 @@ func (f quantized) quants(c *cursor, g int) reg.VecVirtual {
 		VMOVDQU(nibbles, x)
 		VPSRLW(Imm(4), x, x)
 	}
-	VPAND(constant("nibbles"), x, x)
+	VPAND(c.nibbles, x, x)
 	var upper Mem
 	var mask string
 	var left int // the shift that brings the upper bits to bit 4
@@ -144,7 +161,11 @@ func (f quantized) dot(c *cursor, factor func(half int) Op) []reg.VecVirtual {
 	sums := make([]reg.VecVirtual, c.tokens)
 	// So many products of words below 2^15 fit into one.
 	run := map[int]int{4: 8, 5: 4, 6: 2}[f.bits]
+	var multiplier Op
 	for first := 0; first < 8; first += run {
+		if first%4 == 0 {
+			multiplier = factor(first / 4)
+		}
 		words := vectors(c.tokens)
 		for i := range run {
 			x := f.quants(c, first+i)
@@ -159,7 +180,7 @@ func (f quantized) dot(c *cursor, factor func(half int) Op) []reg.VecVirtual {
 			}
 		}
 		for t, v := range words {
-			VPMADDWD(factor(first/4), v, v)
+			VPMADDWD(multiplier, v, v)
 			if first == 0 {
 				sums[t] = v
 			} else {
@@ -200,9 +221,9 @@ func (f quantized) dotSigned(c *cursor) []reg.VecVirtual {
 			VPSIGNB(x, y, y)
 			VPMADDUBSW(y, magnitude, y)
 			if g == 0 {
-				VPMADDWD(constant("wordOnes"), y, sums[t])
+				VPMADDWD(c.ones, y, sums[t])
 			} else {
-				VPMADDWD(constant("wordOnes"), y, y)
+				VPMADDWD(c.ones, y, y)
 				VPADDD(y, sums[t], sums[t])
 			}
 		}
@@ -216,7 +237,7 @@ func (f quantized) block(c *cursor, acc []reg.VecVirtual) {
 	if f.vnni {
 		sums = f.dotUnsigned(c, 0, 8)
 	} else {
-		sums = f.dot(c, func(int) Op { return constant("wordOnes") })
+		sums = f.dot(c, func(int) Op { return c.ones })
 	}
 	scale, minimum := YMM(), YMM()
 	VCVTPH2PS(Mem{Base: c.ws}, scale)
@@ -304,11 +325,10 @@ func (f quantized) part(c *cursor, u []reg.VecVirtual) {
 		}
 		ADDQ(Imm(8), c.fine)
 	default:
-		both := YMM()
-		VBROADCASTI128(Mem{Base: c.fine}, both)
 		signed := func(i int) reg.VecVirtual {
 			v := YMM()
-			VPSHUFB(constant(fmt.Sprintf("signed%d", i)), both, v)
+			VBROADCASTI128(Mem{Base: c.fine}, v)
+			VPSHUFB(constant(fmt.Sprintf("signed%d", i)), v, v)
 			VPSRAW(Imm(8), v, v)
 			return v
 		}
