@@ -1079,7 +1079,7 @@ vectorQ40_panel:
 	MOVQ   R8, R10
 
 vectorQ40_block:
-	PREFETCHT0   1024(AX)
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y2
 	VPAND        Y0, Y2, Y2
 	VPBROADCASTD (R11), Y3
@@ -1089,7 +1089,7 @@ vectorQ40_block:
 	VPBROADCASTD 4(R11), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VPADDW       Y4, Y2, Y2
-	PREFETCHT0   1088(AX)
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y3
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD 8(R11), Y4
@@ -1605,7 +1605,7 @@ vectorQ41_panel:
 	MOVQ   R8, R10
 
 vectorQ41_block:
-	PREFETCHT0   1024(AX)
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y2
 	VPAND        Y0, Y2, Y2
 	VPBROADCASTD (R11), Y3
@@ -1615,7 +1615,7 @@ vectorQ41_block:
 	VPBROADCASTD 4(R11), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VPADDW       Y4, Y2, Y2
-	PREFETCHT0   1088(AX)
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y3
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD 8(R11), Y4
@@ -2144,10 +2144,10 @@ vectorQ50_panel:
 	MOVQ   R8, R10
 
 vectorQ50_block:
-	PREFETCHT0   1280(AX)
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y1
 	VPAND        constants<>+704(SB), Y1, Y1
-	PREFETCHT0   1408(AX)
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y2
 	VPSLLW       $0x04, Y2, Y2
 	VPAND        constants<>+736(SB), Y2, Y2
@@ -2163,7 +2163,7 @@ vectorQ50_block:
 	VPBROADCASTD 4(R11), Y3
 	VPMADDUBSW   Y3, Y2, Y3
 	VPADDW       Y3, Y1, Y1
-	PREFETCHT0   1344(AX)
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y2
 	VPAND        constants<>+704(SB), Y2, Y2
 	VMOVDQU      128(AX), Y3
@@ -2811,10 +2811,10 @@ vectorQ51_panel:
 	MOVQ   R8, R10
 
 vectorQ51_block:
-	PREFETCHT0   1280(AX)
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y1
 	VPAND        constants<>+704(SB), Y1, Y1
-	PREFETCHT0   1408(AX)
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y2
 	VPSLLW       $0x04, Y2, Y2
 	VPAND        constants<>+736(SB), Y2, Y2
@@ -2830,7 +2830,7 @@ vectorQ51_block:
 	VPBROADCASTD 4(R11), Y3
 	VPMADDUBSW   Y3, Y2, Y3
 	VPADDW       Y3, Y1, Y1
-	PREFETCHT0   1344(AX)
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y2
 	VPAND        constants<>+704(SB), Y2, Y2
 	VMOVDQU      128(AX), Y3
@@ -3491,7 +3491,7 @@ vectorQ4K_block:
 vectorQ4K_part:
 	VPBROADCASTQ (SI), Y3
 	VPSHUFB      constants<>+800(SB), Y3, Y3
-	PREFETCHT0   1024(AX)
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y4
 	VPAND        Y0, Y4, Y4
 	VPBROADCASTD (R12), Y5
@@ -3501,7 +3501,7 @@ vectorQ4K_part:
 	VPBROADCASTD 4(R12), Y6
 	VPMADDUBSW   Y6, Y5, Y6
 	VPADDW       Y6, Y4, Y4
-	PREFETCHT0   1088(AX)
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y5
 	VPAND        Y0, Y5, Y5
 	VPBROADCASTD 8(R12), Y6
@@ -4407,10 +4407,10 @@ vectorQ5K_block:
 vectorQ5K_part:
 	VPBROADCASTQ (SI), Y2
 	VPSHUFB      constants<>+800(SB), Y2, Y2
-	PREFETCHT0   1280(AX)
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y3
 	VPAND        constants<>+704(SB), Y3, Y3
-	PREFETCHT0   1408(AX)
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y4
 	VPSLLW       $0x04, Y4, Y4
 	VPAND        constants<>+736(SB), Y4, Y4
@@ -4426,7 +4426,7 @@ vectorQ5K_part:
 	VPBROADCASTD 4(R12), Y5
 	VPMADDUBSW   Y5, Y4, Y5
 	VPADDW       Y5, Y3, Y3
-	PREFETCHT0   1344(AX)
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y4
 	VPAND        constants<>+704(SB), Y4, Y4
 	VMOVDQU      128(AX), Y5
@@ -5456,10 +5456,10 @@ vectorQ6K_part:
 	VBROADCASTI128 (SI), Y2
 	VPSHUFB        constants<>+832(SB), Y2, Y2
 	VPSRAW         $0x08, Y2, Y2
-	PREFETCHT0     1536(AX)
+	PREFETCHT0     2048(AX)
 	VMOVDQU        (AX), Y3
 	VPAND          constants<>+704(SB), Y3, Y3
-	PREFETCHT0     1664(AX)
+	PREFETCHT0     2176(AX)
 	VMOVDQU        128(AX), Y4
 	VPSLLW         $0x04, Y4, Y4
 	VPAND          constants<>+768(SB), Y4, Y4
@@ -5476,7 +5476,7 @@ vectorQ6K_part:
 	VPMADDUBSW     Y5, Y4, Y5
 	VPADDW         Y5, Y3, Y3
 	VPMADDWD       Y2, Y3, Y3
-	PREFETCHT0     1600(AX)
+	PREFETCHT0     2112(AX)
 	VMOVDQU        64(AX), Y4
 	VPAND          constants<>+704(SB), Y4, Y4
 	VMOVDQU        160(AX), Y5

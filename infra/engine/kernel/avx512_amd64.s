@@ -811,14 +811,14 @@ vectorQ40VNNI_panel:
 
 vectorQ40VNNI_block:
 	VPXOR         Y1, Y1, Y1
-	PREFETCHT0    1024(AX)
+	PREFETCHT0    2048(AX)
 	VMOVDQU       (AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
 	VPDPBUSD.BCST (R11), Y2, Y1
 	VMOVDQU       32(AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
 	VPDPBUSD.BCST 4(R11), Y2, Y1
-	PREFETCHT0    1088(AX)
+	PREFETCHT0    2112(AX)
 	VMOVDQU       64(AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
 	VPDPBUSD.BCST 8(R11), Y2, Y1
@@ -1183,14 +1183,14 @@ vectorQ41VNNI_panel:
 
 vectorQ41VNNI_block:
 	VPXOR         Y1, Y1, Y1
-	PREFETCHT0    1024(AX)
+	PREFETCHT0    2048(AX)
 	VMOVDQU       (AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
 	VPDPBUSD.BCST (R11), Y2, Y1
 	VMOVDQU       32(AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
 	VPDPBUSD.BCST 4(R11), Y2, Y1
-	PREFETCHT0    1088(AX)
+	PREFETCHT0    2112(AX)
 	VMOVDQU       64(AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
 	VPDPBUSD.BCST 8(R11), Y2, Y1
@@ -1569,10 +1569,10 @@ vectorQ50VNNI_panel:
 
 vectorQ50VNNI_block:
 	VPXOR         Y1, Y1, Y1
-	PREFETCHT0    1280(AX)
+	PREFETCHT0    2048(AX)
 	VMOVDQU       (AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
-	PREFETCHT0    1408(AX)
+	PREFETCHT0    2176(AX)
 	VMOVDQU       128(AX), Y3
 	VPSLLW        $0x04, Y3, Y3
 	VPAND         constants<>+736(SB), Y3, Y3
@@ -1585,7 +1585,7 @@ vectorQ50VNNI_block:
 	VPAND         constants<>+736(SB), Y3, Y3
 	VPOR          Y3, Y2, Y2
 	VPDPBUSD.BCST 4(R11), Y2, Y1
-	PREFETCHT0    1344(AX)
+	PREFETCHT0    2112(AX)
 	VMOVDQU       64(AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
 	VMOVDQU       128(AX), Y3
@@ -2076,10 +2076,10 @@ vectorQ51VNNI_panel:
 
 vectorQ51VNNI_block:
 	VPXOR         Y1, Y1, Y1
-	PREFETCHT0    1280(AX)
+	PREFETCHT0    2048(AX)
 	VMOVDQU       (AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
-	PREFETCHT0    1408(AX)
+	PREFETCHT0    2176(AX)
 	VMOVDQU       128(AX), Y3
 	VPSLLW        $0x04, Y3, Y3
 	VPAND         constants<>+736(SB), Y3, Y3
@@ -2092,7 +2092,7 @@ vectorQ51VNNI_block:
 	VPAND         constants<>+736(SB), Y3, Y3
 	VPOR          Y3, Y2, Y2
 	VPDPBUSD.BCST 4(R11), Y2, Y1
-	PREFETCHT0    1344(AX)
+	PREFETCHT0    2112(AX)
 	VMOVDQU       64(AX), Y2
 	VPAND         constants<>+704(SB), Y2, Y2
 	VMOVDQU       128(AX), Y3
@@ -2594,14 +2594,14 @@ vectorQ4KVNNI_block:
 vectorQ4KVNNI_part:
 	VPMOVZXBD     (SI), Y2
 	VPXOR         Y3, Y3, Y3
-	PREFETCHT0    1024(AX)
+	PREFETCHT0    2048(AX)
 	VMOVDQU       (AX), Y4
 	VPAND         constants<>+704(SB), Y4, Y4
 	VPDPBUSD.BCST (R12), Y4, Y3
 	VMOVDQU       32(AX), Y4
 	VPAND         constants<>+704(SB), Y4, Y4
 	VPDPBUSD.BCST 4(R12), Y4, Y3
-	PREFETCHT0    1088(AX)
+	PREFETCHT0    2112(AX)
 	VMOVDQU       64(AX), Y4
 	VPAND         constants<>+704(SB), Y4, Y4
 	VPDPBUSD.BCST 8(R12), Y4, Y3
@@ -3363,10 +3363,10 @@ vectorQ5KVNNI_block:
 vectorQ5KVNNI_part:
 	VPMOVZXBD     (SI), Y2
 	VPXOR         Y3, Y3, Y3
-	PREFETCHT0    1280(AX)
+	PREFETCHT0    2048(AX)
 	VMOVDQU       (AX), Y4
 	VPAND         constants<>+704(SB), Y4, Y4
-	PREFETCHT0    1408(AX)
+	PREFETCHT0    2176(AX)
 	VMOVDQU       128(AX), Y5
 	VPSLLW        $0x04, Y5, Y5
 	VPAND         constants<>+736(SB), Y5, Y5
@@ -3379,7 +3379,7 @@ vectorQ5KVNNI_part:
 	VPAND         constants<>+736(SB), Y5, Y5
 	VPOR          Y5, Y4, Y4
 	VPDPBUSD.BCST 4(R12), Y4, Y3
-	PREFETCHT0    1344(AX)
+	PREFETCHT0    2112(AX)
 	VMOVDQU       64(AX), Y4
 	VPAND         constants<>+704(SB), Y4, Y4
 	VMOVDQU       128(AX), Y5
@@ -4257,10 +4257,10 @@ vectorQ6KVNNI_block:
 vectorQ6KVNNI_part:
 	VPMOVSXBD      (SI), Y2
 	VPXOR          Y3, Y3, Y3
-	PREFETCHT0     1536(AX)
+	PREFETCHT0     2048(AX)
 	VMOVDQU        (AX), Y4
 	VPAND          constants<>+704(SB), Y4, Y4
-	PREFETCHT0     1664(AX)
+	PREFETCHT0     2176(AX)
 	VMOVDQU        128(AX), Y5
 	VPSLLW         $0x04, Y5, Y5
 	VPAND          constants<>+768(SB), Y5, Y5
@@ -4273,7 +4273,7 @@ vectorQ6KVNNI_part:
 	VPAND          constants<>+768(SB), Y5, Y5
 	VPOR           Y5, Y4, Y4
 	VPDPBUSD.BCST  4(R12), Y4, Y3
-	PREFETCHT0     1600(AX)
+	PREFETCHT0     2112(AX)
 	VMOVDQU        64(AX), Y4
 	VPAND          constants<>+704(SB), Y4, Y4
 	VMOVDQU        160(AX), Y5
