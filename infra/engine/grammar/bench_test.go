@@ -118,3 +118,71 @@ func BenchmarkNewVocabulary(b *testing.B) {
 		large()
 	}
 }
+
+const order = `{"type":"object","properties":{"id":{"type":"integer"},"customer":{"type":"object","properties":{"name":{"type":"string"},
+"email":{"type":"string","maxLength":80},"vip":{"type":"boolean"}},"required":["name","email","vip"],"additionalProperties":false},
+"items":{"type":"array","items":{"type":"object","properties":{"sku":{"type":"string","pattern":"^[A-Z]{3}-\\d{4}$"},"quantity":{"type":"integer","minimum":1,"maximum":99},
+"note":{"type":["string","null"]}},"required":["sku","quantity","note"],"additionalProperties":false}},
+"due":{"type":"string","format":"date"},"status":{"enum":["open","paid","sent"]},"comment":{"type":"string"}},
+"required":["id","customer","items","due","status","comment"],"additionalProperties":false}`
+
+const filled = `{"id": 48213, "customer": {"name": "Anna Contreras de la Corte", "email": "anna.contreras@example.org", "vip": true}, "items": [` +
+	`{"sku": "ABC-1234", "quantity": 3, "note": "please wrap it as a present"}, {"sku": "XYZ-9876", "quantity": 12, "note": null}], ` +
+	`"due": "2026-11-27", "status": "paid", "comment": "The customer asked for a delivery in the morning and for a printed invoice in the parcel."}`
+
+// BenchmarkAnswer follows an answer token by token: its cost a token, where the
+// grammar is new and where it was used before.
+func BenchmarkAnswer(b *testing.B) {
+	v := large()
+	ids := map[string]core.Token{}
+	for id, p := range v.pieces {
+		ids[string(p)] = core.Token(id)
+	}
+	var tokens []core.Token
+	for rest := filled; rest != ""; {
+		n := min(len(rest), 40)
+		for ; ids[rest[:n]] == 0; n-- {
+		}
+		tokens, rest = append(tokens, ids[rest[:n]]), rest[n:]
+	}
+	grammar, err := FromSchema([]byte(order))
+	if err != nil {
+		b.Fatal(err)
+	}
+	follow := func(m *Machine) {
+		s := m.Start()
+		for _, id := range tokens {
+			if mask := m.Mask(s); !mask.Has(id) {
+				b.Fatalf("%q is not allowed", v.pieces[id])
+			}
+			s = m.Next(s, id)
+		}
+		if !s.Ended() {
+			b.Fatal("the answer has not ended")
+		}
+	}
+	warm, err := NewMachine(v, core.Constraint{Grammar: grammar})
+	if err != nil {
+		b.Fatal(err)
+	}
+	follow(warm)
+	perToken := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(tokens)), "µs/token")
+	}
+	b.Run("new", func(b *testing.B) {
+		for b.Loop() {
+			m, err := NewMachine(v, core.Constraint{Grammar: grammar})
+			if err != nil {
+				b.Fatal(err)
+			}
+			follow(m)
+		}
+		perToken(b)
+	})
+	b.Run("known", func(b *testing.B) {
+		for b.Loop() {
+			follow(warm)
+		}
+		perToken(b)
+	})
+}

@@ -71,7 +71,8 @@ type table struct {
 	effort []uint16 // of the cells
 	masks  map[int32]*sample.Mask
 	walk   uint32
-	path   []int32
+	path   []int32  // of the walk: the states after the bytes so far
+	words  []uint64 // of the walk: the tokens found
 }
 
 // cell is a transition: the next state, or unseen, and the last walk over the
@@ -83,7 +84,8 @@ type cell struct {
 
 func (m *Machine) renew() {
 	m.generation++
-	t := &table{arena: newArena(m.prog, m.generation), masks: map[int32]*sample.Mask{}, path: make([]int32, m.vocabulary.longest+1)}
+	t := &table{arena: newArena(m.prog, m.generation), masks: map[int32]*sample.Mask{}, path: make([]int32, m.vocabulary.longest+1),
+		words: make([]uint64, (m.vocabulary.size+63)/64)}
 	m.table = t
 	t.number(t.nothing)
 }
@@ -210,7 +212,8 @@ func (m *Machine) Mask(s State) *sample.Mask {
 // out what begins with bytes that lead nowhere.
 func (m *Machine) find(at int32) *sample.Mask {
 	v, t, classes := m.vocabulary, m.table, m.prog.classes
-	words := make([]uint64, (v.size+63)/64)
+	words := t.words
+	clear(words)
 	t.walk++
 	t.path[0] = at
 	effort := 0
@@ -221,7 +224,7 @@ func (m *Machine) find(at int32) *sample.Mask {
 		if c := &t.cells[index]; c.walk != t.walk {
 			m.take(t.path[n.depth-1], class).walk = t.walk
 			if effort += stepCost + int(t.effort[index]); effort > maxMaskEffort {
-				return sample.NewMask(v.size)
+				return &sample.Mask{}
 			}
 		}
 		next := t.cells[index].next

@@ -187,7 +187,7 @@ func TestMasksAreWhatTheGrammarSays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 40 {
+		for range 20 {
 			s, text := m.Start(), ""
 			for range 14 {
 				complete, viable := read(p, text)

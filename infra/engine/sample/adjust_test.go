@@ -44,6 +44,15 @@ func adjusted(logits []float32, p core.Sampler, prompt, answer []core.Token) []f
 	return l
 }
 
+// mask is a set over a vocabulary of n tokens.
+func mask(n int, tokens ...core.Token) *Mask {
+	words := make([]uint64, (n+63)/64)
+	for _, t := range tokens {
+		words[t/64] |= 1 << (t % 64)
+	}
+	return MaskOf(words)
+}
+
 func randomTokens(r *rand.Rand, n, vocabulary int) []core.Token {
 	out := make([]core.Token, n)
 	for i := range out {
@@ -82,13 +91,15 @@ func TestAdjustedDrawFollowsTheSpecification(t *testing.T) {
 		want := adjusted(logits, p, prompt, answer[:known])
 		var allowed []int
 		if r.IntN(2) == 0 {
-			at.Allowed = NewMask(len(logits))
+			sparse := r.IntN(2) * 100
+			var set []core.Token
 			for v := range logits {
-				if v%7 == 0 || r.IntN(3) == 0 {
-					at.Allowed.Add(core.Token(v))
+				if v%(7+sparse) == 0 || r.IntN(3+sparse) == 0 {
+					set = append(set, core.Token(v))
 					allowed = append(allowed, v)
 				}
 			}
+			at.Allowed = mask(len(logits), set...)
 			// What is forbidden might as well not be in the vocabulary.
 			kept := make([]float32, len(allowed))
 			for i, v := range allowed {
@@ -111,13 +122,12 @@ func TestAdjustedDrawFollowsTheSpecification(t *testing.T) {
 
 func TestOutcomesWithoutAToken(t *testing.T) {
 	var d Drawer
-	none := Point{Allowed: NewMask(3)}
+	none := Point{Allowed: mask(3)}
 	if _, _, err := d.Draw([]float32{1, 2, 3}, &core.Sampler{}, none); !errors.Is(err, ErrNoChoice) {
 		t.Errorf("no token is allowed: %v", err)
 	}
 	// A forbidden token is checked like any other.
-	only := Point{Allowed: NewMask(3)}
-	only.Allowed.Add(1)
+	only := Point{Allowed: mask(3, 1)}
 	if _, _, err := d.Draw([]float32{float32(math.NaN()), 2, 3}, &core.Sampler{}, only); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a forbidden NaN: %v", err)
 	}
@@ -187,11 +197,10 @@ func logprob(logits []float32, v core.Token) int32 {
 }
 
 func TestMask(t *testing.T) {
-	m := NewMask(130)
-	for _, v := range []core.Token{0, 63, 64, 129, 63} {
-		m.Add(v)
-	}
-	if m.Len() != 4 || !m.Has(129) || m.Has(1) || m.Has(128) || m.Has(-1) || m.Has(5000) {
-		t.Fatalf("%d tokens", m.Len())
+	for _, n := range []int{130, 4000} { // as bits, and as a list
+		m := mask(n, 0, 63, 64, 129, 63)
+		if m.Len() != 4 || !m.Has(129) || m.Has(1) || m.Has(128) || m.Has(-1) || m.Has(5000) {
+			t.Fatalf("%d tokens of %d", m.Len(), n)
+		}
 	}
 }

@@ -2,40 +2,45 @@ package sample
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/koinon-network/koinon/core"
 )
 
-// Mask is a set of tokens. It is immutable once it is shared.
+// Mask is a set of tokens, as a list where they are few. It is immutable once it
+// is shared.
 type Mask struct {
-	words []uint64
 	count int
+	words []uint64     // token t is bit t mod 64 of words[t/64]
+	few   []core.Token // in rising order, where words is nil
 }
 
-// NewMask is the empty set over a vocabulary of n tokens.
-func NewMask(n int) *Mask { return &Mask{words: make([]uint64, (n+63)/64)} }
-
 // MaskOf is the set of the tokens whose bits are set: token t is bit t mod 64 of
-// words[t/64]. It keeps words.
+// words[t/64], which it copies.
 func MaskOf(words []uint64) *Mask {
-	m := &Mask{words: words}
+	m := &Mask{}
 	for _, w := range words {
 		m.count += bits.OnesCount64(w)
+	}
+	if m.count > len(words)/4 {
+		m.words = slices.Clone(words)
+		return m
+	}
+	m.few = make([]core.Token, 0, m.count)
+	for i, w := range words {
+		for ; w != 0; w &= w - 1 {
+			m.few = append(m.few, core.Token(64*i+bits.TrailingZeros64(w)))
+		}
 	}
 	return m
 }
 
-// Add puts a token of the vocabulary into the set.
-func (m *Mask) Add(t core.Token) {
-	w, bit := &m.words[t/64], uint64(1)<<(t%64)
-	if *w&bit == 0 {
-		*w |= bit
-		m.count++
-	}
-}
-
 // Has reports whether t is in the set.
 func (m *Mask) Has(t core.Token) bool {
+	if m.words == nil {
+		_, found := slices.BinarySearch(m.few, t)
+		return found
+	}
 	return t >= 0 && int(t)/64 < len(m.words) && m.words[t/64]>>(t%64)&1 == 1
 }
 
@@ -43,7 +48,7 @@ func (m *Mask) Has(t core.Token) bool {
 func (m *Mask) Len() int { return m.count }
 
 // Bytes is the memory that the set takes.
-func (m *Mask) Bytes() int { return 8*len(m.words) + 48 }
+func (m *Mask) Bytes() int { return 8*len(m.words) + 4*len(m.few) + 64 }
 
 // apply sets the logits of all other tokens to -Inf, with which nothing is
 // drawn: such a token is no maximum, weighs nothing and is beyond the window.

@@ -72,7 +72,7 @@ func (d *Drawer) Draw(logits []float32, p *core.Sampler, at Point) (core.Token, 
 	if changed, err := d.adjust(logits, p, at); err != nil {
 		return 0, nil, err
 	} else if changed {
-		top = leading(logits)
+		top = leading(logits, at.Allowed)
 	}
 	t := d.choose(logits, top, p, at)
 	if p.Logprobs == 0 {
@@ -81,18 +81,22 @@ func (d *Drawer) Draw(logits []float32, p *core.Sampler, at Point) (core.Token, 
 	return t, d.probs.of(t, d.original(logits, t)), nil
 }
 
-// choose draws among the tokens with finite logits, of which top has the
-// greatest.
+// choose draws among the allowed tokens, of which top has the greatest logit.
 func (d *Drawer) choose(logits []float32, top core.Token, p *core.Sampler, at Point) core.Token {
 	r := &d.race
 	r.start(logits[top], p.Temperature, at.Seed, at.Position)
 	r.enter(top, 0)
 	weigh := p.MinP > 0 || p.TopP > 0 && p.TopP < micro
-	if !weigh && p.TopK == 0 {
+	few := at.Allowed != nil && at.Allowed.words == nil
+	if !few && !weigh && p.TopK == 0 {
 		r.enterAll(logits)
 		return r.best
 	}
-	d.collect(logits, r.max, weigh)
+	if few {
+		d.collectFew(logits, r.max, at.Allowed.few)
+	} else {
+		d.collect(logits, r.max, weigh)
+	}
 	d.filter(p)
 	for _, c := range d.cand {
 		r.enter(c.id, logits[c.id]-r.max)
@@ -120,8 +124,18 @@ func argmax(logits []float32) (core.Token, error) {
 
 func finite(l float32) bool { return math.Float32bits(l)&0x7f800000 != 0x7f800000 }
 
-// leading is argmax without the check.
-func leading(logits []float32) core.Token {
+// leading is argmax over the allowed tokens, without the check. Where they are
+// many, the others are masked.
+func leading(logits []float32, allowed *Mask) core.Token {
+	if allowed != nil && allowed.words == nil {
+		best := allowed.few[0]
+		for _, t := range allowed.few {
+			if logits[t] > logits[best] {
+				best = t
+			}
+		}
+		return best
+	}
 	best, top := 0, logits[0]
 	for i, l := range logits {
 		if l > top {
@@ -129,6 +143,22 @@ func leading(logits []float32) core.Token {
 		}
 	}
 	return core.Token(best)
+}
+
+// collectFew lists these tokens.
+func (d *Drawer) collectFew(logits []float32, top float32, few []core.Token) {
+	d.cand = d.cand[:0]
+	for ; len(few) > 0; few = few[min(len(few), len(d.weights)):] {
+		ts := few[:min(len(few), len(d.weights))]
+		weights := d.weights[:len(ts)]
+		for i, t := range ts {
+			weights[i] = logits[t] - top
+		}
+		kernel.Exp(weights)
+		for i, t := range ts {
+			d.cand = append(d.cand, candidate{t, orderKey(logits[t]), uint32(weights[i] * one)})
+		}
+	}
 }
 
 // collect lists the tokens that some filter might keep, in order of ids. What

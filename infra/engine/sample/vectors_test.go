@@ -43,10 +43,7 @@ func (v *adjustedVector) draw(d *Drawer) (core.Token, core.TokenLogprobs) {
 	h.Append(v.Answer...)
 	at := Point{Seed: core.Seed(v.Seed), Position: v.Position, Past: h.Before(len(v.Prompt) + len(v.Answer))}
 	if v.Allowed != nil {
-		at.Allowed = NewMask(len(logits))
-		for _, t := range v.Allowed {
-			at.Allowed.Add(t)
-		}
+		at.Allowed = mask(len(logits), v.Allowed...)
 	}
 	t, l, err := d.Draw(logits, &v.Sampler, at)
 	if err != nil {
