@@ -12,7 +12,7 @@ const (
 	// stepCost is what a step counts in a mask's effort beside its own.
 	stepCost = 32
 	// maxMaskEffort bounds the different steps of one mask.
-	maxMaskEffort = 1 << 19
+	maxMaskEffort = 1 << 17
 	// maxCached is how many bytes of states and masks a machine keeps at most
 	// between two calls.
 	maxCached = 8 << 20

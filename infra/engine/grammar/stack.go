@@ -2,6 +2,7 @@ package grammar
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 )
 
@@ -61,7 +62,7 @@ func newArena(prog *program, generation uint32) *arena {
 	a.nothing = a.intern(stacks{})
 	a.bottom = a.intern(stacks{empty: true})
 	a.step.arena = a
-	a.step.seen, a.step.unions = map[pair]bool{}, map[pair]*stacks{}
+	a.step.seen, a.step.unions = map[pair]bool{}, map[string]*stacks{}
 	return a
 }
 
@@ -150,7 +151,7 @@ type closure struct {
 	found  []entry // points that wait for a byte
 	empty  bool
 	effort int
-	unions map[pair]*stacks
+	unions map[string]*stacks // by the ids of the sets
 }
 
 func (c *closure) begin() {
@@ -222,48 +223,51 @@ func (c *closure) repeat(n *node, e entry) {
 	}
 }
 
-// join sorts entries and unites what lies below equal frames.
+// join sorts entries, in place, and unites what lies below equal frames.
 func (c *closure) join(in []entry) []entry {
-	slices.SortStableFunc(in, func(a, b entry) int { return cmp.Compare(a.frame, b.frame) })
+	slices.SortFunc(in, func(a, b entry) int { return cmp.Compare(a.frame, b.frame) })
 	out := in[:0]
-	for _, e := range in {
-		if n := len(out); n > 0 && out[n-1].frame == e.frame {
-			out[n-1].below = c.union(out[n-1].below, e.below)
-			continue
+	for len(in) > 0 {
+		n := 1
+		for n < len(in) && in[n].frame == in[0].frame {
+			n++
 		}
-		out = append(out, e)
+		e := in[0]
+		if n > 1 {
+			below := make([]*stacks, n)
+			for i := range below {
+				below[i] = in[i].below
+			}
+			e.below = c.unite(below)
+		}
+		out, in = append(out, e), in[n:]
 	}
 	return out
 }
 
-func (c *closure) union(a, b *stacks) *stacks {
-	if a == b || c.effort > maxEffort {
-		return a
+// unite returns the union of sets. Beyond the bounds it is one of them.
+func (c *closure) unite(sets []*stacks) *stacks {
+	slices.SortFunc(sets, func(a, b *stacks) int { return cmp.Compare(a.id, b.id) })
+	sets = slices.Compact(sets)
+	if len(sets) == 1 || c.effort > maxEffort {
+		return sets[0]
 	}
-	if a.id > b.id {
-		a, b = b, a
+	key := make([]byte, 0, 4*len(sets))
+	for _, s := range sets {
+		key = binary.NativeEndian.AppendUint32(key, s.id)
 	}
-	key := pair{frame(a.id), b.id}
-	if u, ok := c.unions[key]; ok {
+	if u, ok := c.unions[string(key)]; ok {
 		return u
 	}
-	both := make([]entry, 0, len(a.entries)+len(b.entries))
-	x, y := a.entries, b.entries
-	for len(x) > 0 && len(y) > 0 {
-		c.effort++
-		switch {
-		case x[0].frame < y[0].frame:
-			both, x = append(both, x[0]), x[1:]
-		case x[0].frame > y[0].frame:
-			both, y = append(both, y[0]), y[1:]
-		default:
-			both = append(both, entry{x[0].frame, c.union(x[0].below, y[0].below)})
-			x, y = x[1:], y[1:]
-		}
+	var all []entry
+	empty := false
+	for _, s := range sets {
+		all = append(all, s.entries...)
+		empty = empty || s.empty
 	}
-	both = append(append(both, x...), y...)
-	u := c.arena.intern(stacks{entries: both, empty: a.empty || b.empty})
-	c.unions[key] = u
+	c.effort += len(all)
+	u := c.arena.intern(stacks{entries: c.join(all), empty: empty})
+	c.unions[string(key)] = u
 	return u
 }
 
