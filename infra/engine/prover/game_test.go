@@ -1,7 +1,6 @@
 package prover
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,102 +13,18 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/commit"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/model"
+	"github.com/koinon-network/koinon/infra/engine/prover/provertest"
 	"github.com/koinon-network/koinon/infra/engine/referee"
 )
 
-// shape is a model with random weights.
-type shape struct {
-	arch                                      string
-	layers, width, hidden, heads, kvHeads, hd int
-	format                                    gguf.Type
-	tied, factors                             bool
+var shapes = []provertest.Shape{
+	{Arch: "qwen2", Layers: 2, Width: 320, Hidden: 352, Heads: 5, KVHeads: 1, HeadDim: 64, Format: gguf.Q8_0, Tied: true},
+	{Arch: "llama", Layers: 3, Width: 64, Hidden: 544, Heads: 4, KVHeads: 2, HeadDim: 16, Format: gguf.Q4_0, Factors: true},
+	{Arch: "llama", Layers: 1, Width: 48, Hidden: 40, Heads: 3, KVHeads: 3, HeadDim: 16, Format: gguf.F16},
+	{Arch: "qwen2", Layers: 1, Width: 64, Hidden: 300, Heads: 2, KVHeads: 2, HeadDim: 32, Format: gguf.F32},
 }
 
-var shapes = []shape{
-	{arch: "qwen2", layers: 2, width: 320, hidden: 352, heads: 5, kvHeads: 1, hd: 64, format: gguf.Q8_0, tied: true},
-	{arch: "llama", layers: 3, width: 64, hidden: 544, heads: 4, kvHeads: 2, hd: 16, format: gguf.Q4_0, factors: true},
-	{arch: "llama", layers: 1, width: 48, hidden: 40, heads: 3, kvHeads: 3, hd: 16, format: gguf.F16},
-	{arch: "qwen2", layers: 1, width: 64, hidden: 300, heads: 2, kvHeads: 2, hd: 32, format: gguf.F32},
-}
-
-const vocabulary = 400
-
-func (s shape) file(t testing.TB) []byte {
-	b := &gguf.Builder{}
-	key := func(k string) string { return s.arch + "." + k }
-	b.Set("general.architecture", s.arch)
-	for k, v := range map[string]int{"block_count": s.layers, "embedding_length": s.width, "feed_forward_length": s.hidden, "context_length": 600,
-		"attention.head_count": s.heads, "attention.head_count_kv": s.kvHeads, "attention.key_length": s.hd, "attention.value_length": s.hd} {
-		b.Set(key(k), uint32(v))
-	}
-	b.Set(key("attention.layer_norm_rms_epsilon"), float32(1e-5))
-	texts := make([]string, vocabulary)
-	for i := range texts {
-		if texts[i] = fmt.Sprintf("t%d", i); i < 256 {
-			texts[i] = byteRune(i)
-		}
-	}
-	b.Set("tokenizer.ggml.model", "gpt2")
-	b.Set("tokenizer.ggml.pre", "qwen2")
-	b.Set("tokenizer.ggml.tokens", texts)
-	b.Set("tokenizer.ggml.merges", []string{"a b"})
-	r := rand.New(rand.NewPCG(7, uint64(s.width)))
-	add := func(name string, f gguf.Type, mean, deviation float64, dims ...int) {
-		n := 1
-		for _, d := range dims {
-			n *= d
-		}
-		x := make([]float32, n)
-		for i := range x {
-			x[i] = float32(mean + deviation*r.NormFloat64())
-		}
-		if err := b.AddFloats(name, f, dims, x); err != nil {
-			t.Fatal(err)
-		}
-	}
-	q, kv := s.heads*s.hd, s.kvHeads*s.hd
-	add("token_embd.weight", s.format, 0, 0.3, s.width, vocabulary)
-	if !s.tied {
-		add("output.weight", s.format, 0, 0.3, s.width, vocabulary)
-	}
-	add("output_norm.weight", gguf.F32, 1, 0.1, s.width)
-	if s.factors {
-		add("rope_freqs.weight", gguf.F32, 3, 0.5, s.hd/2)
-	}
-	for i := range s.layers {
-		p := fmt.Sprintf("blk.%d.", i)
-		add(p+"attn_norm.weight", gguf.F32, 1, 0.1, s.width)
-		add(p+"ffn_norm.weight", gguf.F32, 1, 0.1, s.width)
-		for name, dims := range map[string][2]int{"attn_q": {s.width, q}, "attn_k": {s.width, kv}, "attn_v": {s.width, kv}, "attn_output": {q, s.width},
-			"ffn_gate": {s.width, s.hidden}, "ffn_up": {s.width, s.hidden}, "ffn_down": {s.hidden, s.width}} {
-			add(p+name+".weight", s.format, 0, 0.2, dims[0], dims[1])
-		}
-		if s.arch == "qwen2" {
-			add(p+"attn_q.bias", gguf.F32, 0, 0.5, q)
-			add(p+"attn_k.bias", gguf.F32, 0, 0.5, kv)
-			add(p+"attn_v.bias", gguf.F32, 0, 0.5, kv)
-		}
-	}
-	var buf bytes.Buffer
-	if _, err := b.WriteTo(&buf); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
-// byteRune is the letter that stands for a byte in byte-level vocabularies.
-func byteRune(b int) string {
-	if b >= '!' && b <= '~' || b >= 0xa1 && b <= 0xac || b >= 0xae {
-		return string(rune(b))
-	}
-	n := 256
-	for i := range b {
-		if !(i >= '!' && i <= '~' || i >= 0xa1 && i <= 0xac || i >= 0xae) {
-			n++
-		}
-	}
-	return string(rune(n))
-}
+const vocabulary = provertest.Vocabulary
 
 // scene is an answer of a model with everything that both sides hold.
 type scene struct {
@@ -124,9 +39,9 @@ type scene struct {
 	receipt core.Receipt
 }
 
-func newScene(t testing.TB, s shape, inputs, outputs int) *scene {
+func newScene(t testing.TB, s provertest.Shape, inputs, outputs int) *scene {
 	t.Helper()
-	b := s.file(t)
+	b := s.File(t)
 	f, err := gguf.Parse(b)
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +175,7 @@ func anywhere(m *referee.Model, r *rand.Rand) mover {
 // A provider with the true answer wins, wherever a challenger points.
 func TestTrueAnswersAreDefended(t *testing.T) {
 	for i, s := range shapes {
-		t.Run(fmt.Sprintf("%s-%v", s.arch, s.format), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s-%v", s.Arch, s.Format), func(t *testing.T) {
 			sc := newScene(t, s, 40, 6)
 			if i == 0 {
 				sc = newScene(t, s, 300, 4) // scores of two tiles, mixes of two rounds
@@ -268,7 +183,7 @@ func TestTrueAnswersAreDefended(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(i), 9))
 			provider := sc.answer().mover()
 			last := int(sc.receipt.Input+sc.receipt.Output) - 2
-			for l := range s.layers + 1 {
+			for l := range s.Layers + 1 {
 				for operator := range sc.prover.Model.LeafProgram(last, l).Ops {
 					for range 4 {
 						at := last - r.IntN(2)*r.IntN(last)
@@ -449,14 +364,14 @@ func (v *lie) bend(a *Answer, s *referee.State, m *referee.Chunks) {
 // challenger, at whatever operator, number and partial sum the lie begins.
 func TestFalseLeavesAreConvicted(t *testing.T) {
 	for i, s := range shapes {
-		t.Run(fmt.Sprintf("%s-%v", s.arch, s.format), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s-%v", s.Arch, s.Format), func(t *testing.T) {
 			sc := newScene(t, s, 35, 6)
 			if i == 0 {
 				sc = newScene(t, s, 300, 4)
 			}
 			r := rand.New(rand.NewPCG(uint64(i), 10))
 			positions := len(sc.input) + len(sc.output) - 1
-			for l := range s.layers + 1 {
+			for l := range s.Layers + 1 {
 				for operator := range sc.prover.Model.LeafProgram(0, l).Ops {
 					at := r.IntN(positions)
 					if r.IntN(2) == 0 {

@@ -246,3 +246,9 @@ func (s *Softmax) Segment(weights core.Hash) core.Hash {
 	}
 	return taggedBytes("koinon/softmax/1", append(append([]byte(nil), weights[:]...), b...))
 }
+
+// Name is a move's kind, for people.
+func Name(m Move) string {
+	names := [...]string{"?", "layer", "claims", "pick operator", "pick logit", "tiles", "pick tile", "chunks", "pick chunk", "step"}
+	return names[m.tag()]
+}

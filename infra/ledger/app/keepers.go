@@ -84,6 +84,7 @@ var permissions = map[string][]string{
 	model.ModuleName:               {authtypes.Burner},
 	market.ModuleName:              nil,
 	payment.ModuleName:             {authtypes.Burner},
+	verify.ModuleName:              {authtypes.Burner},
 }
 
 // Authority is the only account that may change parameters: governance.
@@ -143,7 +144,7 @@ func newKeepers(a *App, o Options) (k keepers) {
 	k.Model = model.NewKeeper(cdc, kv(model.StoreKey), AccountCodec(), authority, k.Bank)
 	k.Market = market.NewKeeper(cdc, kv(market.StoreKey), AccountCodec(), authority, k.Account, k.Bank, k.Model)
 	k.Payment = payment.NewKeeper(cdc, kv(payment.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Distr, k.Model, k.Market)
-	k.Verify = verify.NewKeeper(cdc, kv(verify.StoreKey), AccountCodec(), authority, k.Market)
+	k.Verify = verify.NewKeeper(cdc, kv(verify.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Market, k.Payment)
 	return k
 }
 

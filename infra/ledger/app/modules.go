@@ -90,7 +90,7 @@ func (a *App) wireModules() {
 	// The fee market closes the block's gas account: it goes last.
 	a.Modules.SetOrderEndBlockers(
 		banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName, feegrant.ModuleName,
-		market.ModuleName, payment.ModuleName,
+		market.ModuleName, payment.ModuleName, verify.ModuleName,
 		evmtypes.ModuleName, feemarkettypes.ModuleName,
 	)
 	// Accounts and balances come first; genesis transactions need all that stands before them.

@@ -18,7 +18,7 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/ledger/app"
 	"github.com/koinon-network/koinon/infra/ledger/client"
-	"github.com/koinon-network/koinon/infra/ledger/internal/fixture"
+	"github.com/koinon-network/koinon/infra/ledger/fixture"
 	"github.com/koinon-network/koinon/infra/ledger/localnet"
 	"github.com/koinon-network/koinon/infra/ledger/rpc"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"

@@ -25,6 +25,7 @@ type Bank interface {
 	GetBalance(ctx context.Context, a sdk.AccAddress, denom string) sdk.Coin
 	SendCoinsFromAccountToModule(ctx context.Context, from sdk.AccAddress, module string, amount sdk.Coins) error
 	SendCoinsFromModuleToAccount(ctx context.Context, module string, to sdk.AccAddress, amount sdk.Coins) error
+	SendCoinsFromModuleToModule(ctx context.Context, from, to string, amount sdk.Coins) error
 }
 
 // Accounts names module accounts.
@@ -56,6 +57,7 @@ type Keeper struct {
 	unbondings collections.Map[due, Unbonding]
 	pending    collections.KeySet[collections.Pair[sdk.AccAddress, due]]
 	next       collections.Sequence
+	frozen     collections.Map[sdk.AccAddress, uint64] // open disputes; kept by x/verify
 }
 
 // NewKeeper opens the module's store. authority is governance's account in
@@ -73,6 +75,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 		unbondings: collections.NewMap(b, collections.NewPrefix(5), "unbondings", dueKey, codec.CollValue[Unbonding](cdc)),
 		pending:    collections.NewKeySet(b, collections.NewPrefix(6), "pending", collections.PairKeyCodec(sdk.AccAddressKey, dueKey)),
 		next:       collections.NewSequence(b, collections.NewPrefix(7), "next"),
+		frozen:     collections.NewMap(b, collections.NewPrefix(8), "frozen", sdk.AccAddressKey, collections.Uint64Value),
 	}
 	var err error
 	if k.Schema, err = b.Build(); err != nil {

@@ -49,17 +49,32 @@ func (k Keeper) EndBlock(goCtx context.Context) error {
 	return nil
 }
 
+// dequeue takes an unbonding off the list.
+func (k Keeper) dequeue(ctx context.Context, a sdk.AccAddress, u Unbonding) error {
+	at := collections.Join(u.Completes, u.Id)
+	if err := k.unbondings.Remove(ctx, at); err != nil {
+		return err
+	}
+	return k.pending.Remove(ctx, collections.Join(a, at))
+}
+
+// frozenWait is how long an unbonding that is due waits at a time while its
+// provider is in a dispute, in seconds.
+const frozenWait = 60
+
 func (k Keeper) pay(ctx sdk.Context, u Unbonding) error {
 	a, err := k.account(u.Provider)
 	if err != nil {
 		return err
 	}
-	at := collections.Join(u.Completes, u.Id)
-	if err := k.unbondings.Remove(ctx, at); err != nil {
+	if err := k.dequeue(ctx, a, u); err != nil {
 		return err
 	}
-	if err := k.pending.Remove(ctx, collections.Join(a, at)); err != nil {
+	if n, err := k.frozenCount(ctx, a); err != nil {
 		return err
+	} else if n > 0 {
+		u.Completes = ctx.BlockTime().Unix() + frozenWait
+		return k.enqueue(ctx, a, u)
 	}
 	if err := k.bank.SendCoinsFromModuleToAccount(ctx, ModuleName, a, coins(u.Amount)); err != nil {
 		return err

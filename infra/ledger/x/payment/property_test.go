@@ -13,7 +13,7 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/koinon-network/koinon/core"
-	"github.com/koinon-network/koinon/infra/ledger/internal/fixture"
+	"github.com/koinon-network/koinon/infra/ledger/fixture"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"
 	"github.com/koinon-network/koinon/infra/voucher"

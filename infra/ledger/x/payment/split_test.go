@@ -8,7 +8,7 @@ import (
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
 	"github.com/koinon-network/koinon/core"
-	"github.com/koinon-network/koinon/infra/ledger/internal/fixture"
+	"github.com/koinon-network/koinon/infra/ledger/fixture"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/model"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"

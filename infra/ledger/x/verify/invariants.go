@@ -5,11 +5,20 @@ import (
 	"context"
 	"fmt"
 
+	"cosmossdk.io/collections"
+	"cosmossdk.io/math"
+
 	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	"github.com/koinon-network/koinon/core"
 )
 
-// CheckInvariants verifies that every provider's sequence has no gap.
+// CheckInvariants verifies that every provider's sequence has no gap, that the
+// module holds the bonds of the open disputes, and that exactly those are due.
 func (k Keeper) CheckInvariants(ctx context.Context) error {
+	if err := k.checkDisputes(ctx); err != nil {
+		return err
+	}
 	var of sdk.AccAddress
 	var sequence uint64
 	return k.batches.Walk(ctx, nil, func(at batchKey, b Batch) (bool, error) {
@@ -23,4 +32,42 @@ func (k Keeper) CheckInvariants(ctx context.Context) error {
 		}
 		return err != nil, err
 	})
+}
+
+func (k Keeper) checkDisputes(ctx context.Context) error {
+	owed, open := math.ZeroInt(), 0
+	err := k.disputes.Walk(ctx, nil, func(id uint64, d Dispute) (bool, error) {
+		if d.Winner != "" {
+			return false, nil
+		}
+		owed, open = owed.Add(d.Bond), open+1
+		provider, err := k.account(d.Provider)
+		if err != nil {
+			return true, err
+		}
+		listed, err := k.open.Has(ctx, collections.Join(provider, id))
+		if err != nil || !listed {
+			return true, fmt.Errorf("verify: dispute %d is not listed (%v)", id, err)
+		}
+		if due, err := k.due.Has(ctx, collections.Join(d.Deadline, id)); err != nil || !due {
+			return true, fmt.Errorf("verify: dispute %d has no deadline (%v)", id, err)
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	listed := 0
+	if err := k.open.Walk(ctx, nil, func(openKey) (bool, error) { listed++; return false, nil }); err != nil {
+		return err
+	}
+	due := 0
+	if err := k.due.Walk(ctx, nil, func(dueKey) (bool, error) { due++; return false, nil }); err != nil {
+		return err
+	}
+	held := k.bank.GetBalance(ctx, k.self(), core.BaseDenom).Amount
+	if listed != open || due != open || !held.Equal(owed) {
+		return fmt.Errorf("verify: %d open disputes, %d listed, %d due; holds %s, owes %s", open, listed, due, held, owed)
+	}
+	return nil
 }

@@ -7,46 +7,95 @@ import (
 	"cosmossdk.io/collections"
 	"cosmossdk.io/core/address"
 	"cosmossdk.io/core/store"
+	"cosmossdk.io/math"
 
 	"github.com/cosmos/cosmos-sdk/codec"
 	sdk "github.com/cosmos/cosmos-sdk/types"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/ledger/x/payment"
 )
 
-// ModuleName is the module's name and store key. It has no account.
+// ModuleName is the module's name, store key and account, which holds the
+// challengers' bonds.
 const (
 	ModuleName = "verify"
 	StoreKey   = ModuleName
 )
 
-// Market knows the providers and keeps their records.
+// Market knows the providers, keeps their records and what they have at stake.
 type Market interface {
 	Registered(ctx context.Context, a sdk.AccAddress) (bool, error)
 	AddServed(ctx context.Context, a sdk.AccAddress, receipts uint64) error
+	Freeze(ctx context.Context, a sdk.AccAddress) error
+	Thaw(ctx context.Context, a sdk.AccAddress) error
+	Slash(ctx context.Context, a sdk.AccAddress, module string) (math.Int, error)
 }
 
-type batchKey = collections.Pair[sdk.AccAddress, uint64] // provider, sequence
+// Payments knows who paid for an answer.
+type Payments interface {
+	Channel(ctx context.Context, id []byte) (payment.Channel, error)
+}
 
-// Keeper holds the committed batches.
+// Bank moves and burns money.
+type Bank interface {
+	GetBalance(ctx context.Context, a sdk.AccAddress, denom string) sdk.Coin
+	SendCoinsFromAccountToModule(ctx context.Context, from sdk.AccAddress, module string, amount sdk.Coins) error
+	SendCoinsFromModuleToAccount(ctx context.Context, module string, to sdk.AccAddress, amount sdk.Coins) error
+	BurnCoins(ctx context.Context, module string, amount sdk.Coins) error
+}
+
+// Accounts names module accounts.
+type Accounts interface {
+	GetModuleAddress(module string) sdk.AccAddress
+}
+
+type (
+	batchKey = collections.Pair[sdk.AccAddress, uint64] // provider, sequence
+	openKey  = collections.Pair[sdk.AccAddress, uint64] // provider, dispute
+	dueKey   = collections.Pair[int64, uint64]          // deadline, dispute
+)
+
+// Keeper holds the committed batches, the admitted models and the disputes.
 type Keeper struct {
-	addresses address.Codec
-	authority string
-	market    Market
+	addresses  address.Codec
+	authority  string
+	evmChainID uint64
+	accounts   Accounts
+	bank       Bank
+	market     Market
+	payments   Payments
 
 	Schema  collections.Schema
 	params  collections.Item[Params]
 	batches collections.Map[batchKey, Batch]
 	last    collections.Map[sdk.AccAddress, uint64]
+
+	models    collections.Map[[]byte, Admitted]
+	disputes  collections.Map[uint64, Dispute]
+	open      collections.KeySet[openKey]
+	due       collections.KeySet[dueKey]
+	next      collections.Sequence
+	convicted collections.KeySet[[]byte] // receipts that were proven wrong
 }
 
 // NewKeeper opens the module's store. authority is governance's account in
 // bech32.
-func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address.Codec, authority string, market Market) Keeper {
+func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address.Codec, authority string, evmChainID uint64,
+	accounts Accounts, bank Bank, market Market, payments Payments) Keeper {
 	b := collections.NewSchemaBuilder(ss)
 	k := Keeper{
-		addresses: addresses, authority: authority, market: market,
+		addresses: addresses, authority: authority, evmChainID: evmChainID, accounts: accounts, bank: bank, market: market, payments: payments,
 		params:  collections.NewItem(b, collections.NewPrefix(0), "params", codec.CollValue[Params](cdc)),
 		batches: collections.NewMap(b, collections.NewPrefix(1), "batches", collections.PairKeyCodec(sdk.AccAddressKey, collections.Uint64Key), codec.CollValue[Batch](cdc)),
 		last:    collections.NewMap(b, collections.NewPrefix(2), "last", sdk.AccAddressKey, collections.Uint64Value),
+
+		models:    collections.NewMap(b, collections.NewPrefix(3), "models", collections.BytesKey, codec.CollValue[Admitted](cdc)),
+		disputes:  collections.NewMap(b, collections.NewPrefix(4), "disputes", collections.Uint64Key, codec.CollValue[Dispute](cdc)),
+		open:      collections.NewKeySet(b, collections.NewPrefix(5), "open", collections.PairKeyCodec(sdk.AccAddressKey, collections.Uint64Key)),
+		due:       collections.NewKeySet(b, collections.NewPrefix(6), "due", collections.PairKeyCodec(collections.Int64Key, collections.Uint64Key)),
+		next:      collections.NewSequence(b, collections.NewPrefix(7), "next"),
+		convicted: collections.NewKeySet(b, collections.NewPrefix(8), "convicted", collections.BytesKey),
 	}
 	var err error
 	if k.Schema, err = b.Build(); err != nil {
@@ -82,6 +131,10 @@ func (k Keeper) account(s string) (sdk.AccAddress, error) {
 	}
 	return a, nil
 }
+
+func (k Keeper) self() sdk.AccAddress { return k.accounts.GetModuleAddress(ModuleName) }
+
+func coins(amount math.Int) sdk.Coins { return sdk.NewCoins(sdk.NewCoin(core.BaseDenom, amount)) }
 
 // canonical writes an account of 20 bytes, which bech32 always can.
 func (k Keeper) canonical(a sdk.AccAddress) string {

@@ -23,9 +23,10 @@ import (
 type AppModule struct{ k Keeper }
 
 var (
-	_ module.AppModuleBasic = AppModule{}
-	_ module.HasGenesis     = AppModule{}
-	_ appmodule.HasServices = AppModule{}
+	_ module.AppModuleBasic   = AppModule{}
+	_ module.HasGenesis       = AppModule{}
+	_ appmodule.HasServices   = AppModule{}
+	_ appmodule.HasEndBlocker = AppModule{}
 )
 
 // NewAppModule returns the module over k.
@@ -39,7 +40,7 @@ func (AppModule) RegisterLegacyAminoCodec(*codec.LegacyAmino) {}
 
 // RegisterInterfaces makes the messages decodable.
 func (AppModule) RegisterInterfaces(r codectypes.InterfaceRegistry) {
-	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCommitReceipts{}, &MsgUpdateParams{})
+	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCommitReceipts{}, &MsgAdmitModel{}, &MsgOpenDispute{}, &MsgMove{}, &MsgConvict{}, &MsgUpdateParams{})
 	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
 }
 
@@ -56,6 +57,9 @@ func (m AppModule) RegisterServices(r grpc.ServiceRegistrar) error {
 	RegisterQueryServer(r, NewQueryServer(m.k))
 	return nil
 }
+
+// EndBlock ends disputes whose time is over.
+func (m AppModule) EndBlock(ctx context.Context) error { return m.k.EndBlock(ctx) }
 
 // DefaultGenesis is [DefaultGenesis] in JSON.
 func (AppModule) DefaultGenesis(c codec.JSONCodec) json.RawMessage {
@@ -97,6 +101,9 @@ func (AppModule) AutoCLIOptions() *autocli.ModuleOptions {
 			RpcCommandOptions: []*autocli.RpcCommandOptions{
 				{RpcMethod: "Params", Use: "params", Short: "Show the module's parameters"},
 				{RpcMethod: "Batch", Use: "batch [provider] [sequence]", Short: "Show one batch", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "provider"}, {ProtoField: "sequence"}}},
+				{RpcMethod: "Model", Use: "model [id]", Short: "Show an admitted model", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "model"}}},
+				{RpcMethod: "Dispute", Use: "dispute [id]", Short: "Show one dispute", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "id"}}},
+				{RpcMethod: "Disputes", Use: "disputes", Short: "List all disputes"},
 				{RpcMethod: "Batches", Use: "batches [provider]", Short: "List a provider's batches", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "provider"}}},
 			},
 		},
@@ -104,6 +111,10 @@ func (AppModule) AutoCLIOptions() *autocli.ModuleOptions {
 			Service: _Msg_serviceDesc.ServiceName,
 			RpcCommandOptions: []*autocli.RpcCommandOptions{
 				{RpcMethod: "CommitReceipts", Use: "commit-receipts", Short: "Commit to your next batch of receipts"},
+				{RpcMethod: "AdmitModel", Use: "admit-model", Short: "Show the chain a model's shape, so that its answers can be judged"},
+				{RpcMethod: "OpenDispute", Use: "open-dispute", Short: "Say that a committed receipt is wrong"},
+				{RpcMethod: "Move", Use: "move", Short: "Make the next move of a dispute"},
+				{RpcMethod: "Convict", Use: "convict", Short: "Show two receipts of one provider for one request"},
 				{RpcMethod: "UpdateParams", Skip: true},
 			},
 		},

@@ -5,21 +5,46 @@ import (
 	"encoding/hex"
 	"errors"
 
+	"cosmossdk.io/math"
+
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/koinon-network/koinon/core"
 )
 
-// DefaultParams allow a million receipts in a batch.
-func DefaultParams() Params { return Params{MaxCount: 1 << 20} }
+// Basis is the whole of a number of points.
+const Basis = 10_000
+
+// DefaultParams are those of a public network: a batch has at most a million
+// receipts, a side has 3 hours and 20 minutes for a move.
+func DefaultParams() Params {
+	return Params{
+		MaxCount: 1 << 20, ChallengerBond: math.NewIntFromBigInt(core.Koin(5).Big()), MoveTime: 20 * 60, Clock: 3 * 60 * 60, Extension: 5 * 60,
+		BountyPoints: 3_000, MaxOpen: 256, MaxVerdicts: 100, StepGas: 130,
+	}
+}
 
 // Validate checks the bounds within which governance may move.
 func (p Params) Validate() error {
-	if p.MaxCount == 0 || p.MaxCount > 1<<30 {
+	switch {
+	case p.MaxCount == 0 || p.MaxCount > 1<<30:
 		return errors.New("max_count must lie in [1, 2^30]")
+	case p.ChallengerBond.IsNil() || !p.ChallengerBond.IsPositive():
+		return errors.New("challenger_bond must be positive")
+	case p.MoveTime == 0 || p.MoveTime > 7*24*3600 || p.Clock < p.MoveTime || p.Clock > 30*24*3600 || p.Extension > p.MoveTime:
+		return errors.New("times must satisfy 0 < move_time <= 7 days, move_time <= clock <= 30 days, extension <= move_time")
+	case p.BountyPoints > maxBounty:
+		return errors.New("bounty_points must not exceed 3,000: a self-challenge would pay")
+	case p.MaxOpen == 0 || p.MaxOpen > 1<<16 || p.MaxVerdicts == 0 || p.MaxVerdicts > 1<<12:
+		return errors.New("max_open must lie in [1, 65536] and max_verdicts in [1, 4096]")
+	case p.StepGas > 1<<20:
+		return errors.New("step_gas must not exceed 2^20")
 	}
 	return nil
 }
+
+// maxBounty is the greatest share of a slash that a challenger may get.
+const maxBounty = 3_000
 
 type msgServer struct{ Keeper }
 

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 
 	"google.golang.org/grpc/codes"
@@ -44,4 +45,30 @@ func (q queryServer) Batches(ctx context.Context, r *QueryBatchesRequest) (*Quer
 		func(_ batchKey, b Batch) (Batch, error) { return b, nil },
 		query.WithCollectionPaginationPairPrefix[sdk.AccAddress, uint64](a))
 	return &QueryBatchesResponse{Batches: batches, Pagination: page}, err
+}
+
+func (q queryServer) Model(ctx context.Context, r *QueryModelRequest) (*QueryModelResponse, error) {
+	id, err := hex.DecodeString(r.Model)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "%q is no model id", r.Model)
+	}
+	m, err := q.models.Get(ctx, id)
+	if errors.Is(err, collections.ErrNotFound) {
+		return nil, status.Errorf(codes.NotFound, "the model %s is not admitted", r.Model)
+	}
+	return &QueryModelResponse{Model: m}, err
+}
+
+func (q queryServer) Dispute(ctx context.Context, r *QueryDisputeRequest) (*QueryDisputeResponse, error) {
+	d, err := q.disputes.Get(ctx, r.Id)
+	if errors.Is(err, collections.ErrNotFound) {
+		return nil, status.Errorf(codes.NotFound, "there is no dispute %d", r.Id)
+	}
+	return &QueryDisputeResponse{Dispute: d}, err
+}
+
+func (q queryServer) Disputes(ctx context.Context, r *QueryDisputesRequest) (*QueryDisputesResponse, error) {
+	disputes, page, err := query.CollectionPaginate(ctx, q.disputes, r.Pagination,
+		func(_ uint64, d Dispute) (Dispute, error) { d.State = nil; return d, nil })
+	return &QueryDisputesResponse{Disputes: disputes, Pagination: page}, err
 }

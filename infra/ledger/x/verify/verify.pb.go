@@ -5,6 +5,7 @@ package verify
 
 import (
 	context "context"
+	cosmossdk_io_math "cosmossdk.io/math"
 	fmt "fmt"
 	_ "github.com/cosmos/cosmos-proto"
 	_ "github.com/cosmos/cosmos-sdk/types/msgservice"
@@ -37,6 +38,22 @@ const _ = proto.GoGoProtoPackageIsVersion3 // please upgrade the proto package
 type Params struct {
 	// max_count bounds the receipts of one batch.
 	MaxCount uint32 `protobuf:"varint,1,opt,name=max_count,json=maxCount,proto3" json:"max_count,omitempty"`
+	// challenger_bond in akoin is locked with a dispute; who loses it loses the bond.
+	ChallengerBond cosmossdk_io_math.Int `protobuf:"bytes,2,opt,name=challenger_bond,json=challengerBond,proto3,customtype=cosmossdk.io/math.Int" json:"challenger_bond"`
+	// move_time is the time for one move, in seconds.
+	MoveTime uint64 `protobuf:"varint,3,opt,name=move_time,json=moveTime,proto3" json:"move_time,omitempty"`
+	// clock is the time that a side has for all its moves, in seconds.
+	Clock uint64 `protobuf:"varint,4,opt,name=clock,proto3" json:"clock,omitempty"`
+	// extension is what a side's clock shows at least after it moved, in seconds.
+	Extension uint64 `protobuf:"varint,5,opt,name=extension,proto3" json:"extension,omitempty"`
+	// bounty_points of what is slashed go to the challenger, in 1/10,000; the rest is burned.
+	BountyPoints uint32 `protobuf:"varint,6,opt,name=bounty_points,json=bountyPoints,proto3" json:"bounty_points,omitempty"`
+	// max_open bounds the open disputes about one provider.
+	MaxOpen uint32 `protobuf:"varint,7,opt,name=max_open,json=maxOpen,proto3" json:"max_open,omitempty"`
+	// max_verdicts bounds the disputes that a block ends because a clock ran out.
+	MaxVerdicts uint32 `protobuf:"varint,8,opt,name=max_verdicts,json=maxVerdicts,proto3" json:"max_verdicts,omitempty"`
+	// step_gas is the price of 1,000 multiplications of a step.
+	StepGas uint64 `protobuf:"varint,9,opt,name=step_gas,json=stepGas,proto3" json:"step_gas,omitempty"`
 }
 
 func (m *Params) Reset()         { *m = Params{} }
@@ -79,6 +96,399 @@ func (m *Params) GetMaxCount() uint32 {
 	return 0
 }
 
+func (m *Params) GetMoveTime() uint64 {
+	if m != nil {
+		return m.MoveTime
+	}
+	return 0
+}
+
+func (m *Params) GetClock() uint64 {
+	if m != nil {
+		return m.Clock
+	}
+	return 0
+}
+
+func (m *Params) GetExtension() uint64 {
+	if m != nil {
+		return m.Extension
+	}
+	return 0
+}
+
+func (m *Params) GetBountyPoints() uint32 {
+	if m != nil {
+		return m.BountyPoints
+	}
+	return 0
+}
+
+func (m *Params) GetMaxOpen() uint32 {
+	if m != nil {
+		return m.MaxOpen
+	}
+	return 0
+}
+
+func (m *Params) GetMaxVerdicts() uint32 {
+	if m != nil {
+		return m.MaxVerdicts
+	}
+	return 0
+}
+
+func (m *Params) GetStepGas() uint64 {
+	if m != nil {
+		return m.StepGas
+	}
+	return 0
+}
+
+// Admitted is a model whose computation the chain can judge.
+type Admitted struct {
+	Model []byte `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// admission is its shape with proofs (spec/verification.md).
+	Admission []byte `protobuf:"bytes,2,opt,name=admission,proto3" json:"admission,omitempty"`
+}
+
+func (m *Admitted) Reset()         { *m = Admitted{} }
+func (m *Admitted) String() string { return proto.CompactTextString(m) }
+func (*Admitted) ProtoMessage()    {}
+func (*Admitted) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{1}
+}
+func (m *Admitted) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Admitted) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Admitted.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Admitted) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Admitted.Merge(m, src)
+}
+func (m *Admitted) XXX_Size() int {
+	return m.Size()
+}
+func (m *Admitted) XXX_DiscardUnknown() {
+	xxx_messageInfo_Admitted.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Admitted proto.InternalMessageInfo
+
+func (m *Admitted) GetModel() []byte {
+	if m != nil {
+		return m.Model
+	}
+	return nil
+}
+
+func (m *Admitted) GetAdmission() []byte {
+	if m != nil {
+		return m.Admission
+	}
+	return nil
+}
+
+// Dispute is a game about one receipt.
+type Dispute struct {
+	Id         uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Challenger string `protobuf:"bytes,2,opt,name=challenger,proto3" json:"challenger,omitempty"`
+	Provider   string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	// receipt is the receipt's id.
+	Receipt []byte `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Model   []byte `protobuf:"bytes,5,opt,name=model,proto3" json:"model,omitempty"`
+	Channel []byte `protobuf:"bytes,6,opt,name=channel,proto3" json:"channel,omitempty"`
+	// claim is what the challenger says, encoded (spec/verification.md).
+	Claim []byte `protobuf:"bytes,7,opt,name=claim,proto3" json:"claim,omitempty"`
+	// cost in akoin is what the consumer paid for the answer.
+	Cost cosmossdk_io_math.Int `protobuf:"bytes,8,opt,name=cost,proto3,customtype=cosmossdk.io/math.Int" json:"cost"`
+	Bond cosmossdk_io_math.Int `protobuf:"bytes,9,opt,name=bond,proto3,customtype=cosmossdk.io/math.Int" json:"bond"`
+	// state is the game's, encoded; empty when it is over.
+	State []byte `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`
+	// phase names the move that is due; turn names the side.
+	Phase string `protobuf:"bytes,11,opt,name=phase,proto3" json:"phase,omitempty"`
+	Turn  string `protobuf:"bytes,12,opt,name=turn,proto3" json:"turn,omitempty"`
+	// opened, moved, deadline and ended are block times in Unix seconds.
+	Opened   int64 `protobuf:"varint,13,opt,name=opened,proto3" json:"opened,omitempty"`
+	Moved    int64 `protobuf:"varint,14,opt,name=moved,proto3" json:"moved,omitempty"`
+	Deadline int64 `protobuf:"varint,15,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	Ended    int64 `protobuf:"varint,16,opt,name=ended,proto3" json:"ended,omitempty"`
+	// challenger_clock and provider_clock are seconds left.
+	ChallengerClock uint64 `protobuf:"varint,17,opt,name=challenger_clock,json=challengerClock,proto3" json:"challenger_clock,omitempty"`
+	ProviderClock   uint64 `protobuf:"varint,18,opt,name=provider_clock,json=providerClock,proto3" json:"provider_clock,omitempty"`
+	Moves           uint32 `protobuf:"varint,19,opt,name=moves,proto3" json:"moves,omitempty"`
+	// bytes of all moves together.
+	Bytes uint64 `protobuf:"varint,20,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// winner is challenger or provider, empty while the dispute is open.
+	Winner string `protobuf:"bytes,21,opt,name=winner,proto3" json:"winner,omitempty"`
+	// cause is a sentence.
+	Cause   string                `protobuf:"bytes,22,opt,name=cause,proto3" json:"cause,omitempty"`
+	Slashed cosmossdk_io_math.Int `protobuf:"bytes,23,opt,name=slashed,proto3,customtype=cosmossdk.io/math.Int" json:"slashed"`
+	Bounty  cosmossdk_io_math.Int `protobuf:"bytes,24,opt,name=bounty,proto3,customtype=cosmossdk.io/math.Int" json:"bounty"`
+	Refund  cosmossdk_io_math.Int `protobuf:"bytes,25,opt,name=refund,proto3,customtype=cosmossdk.io/math.Int" json:"refund"`
+	// history lists the moves so far, oldest first.
+	History []Moved `protobuf:"bytes,26,rep,name=history,proto3" json:"history"`
+}
+
+func (m *Dispute) Reset()         { *m = Dispute{} }
+func (m *Dispute) String() string { return proto.CompactTextString(m) }
+func (*Dispute) ProtoMessage()    {}
+func (*Dispute) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{2}
+}
+func (m *Dispute) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Dispute) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Dispute.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Dispute) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Dispute.Merge(m, src)
+}
+func (m *Dispute) XXX_Size() int {
+	return m.Size()
+}
+func (m *Dispute) XXX_DiscardUnknown() {
+	xxx_messageInfo_Dispute.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Dispute proto.InternalMessageInfo
+
+func (m *Dispute) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+func (m *Dispute) GetChallenger() string {
+	if m != nil {
+		return m.Challenger
+	}
+	return ""
+}
+
+func (m *Dispute) GetProvider() string {
+	if m != nil {
+		return m.Provider
+	}
+	return ""
+}
+
+func (m *Dispute) GetReceipt() []byte {
+	if m != nil {
+		return m.Receipt
+	}
+	return nil
+}
+
+func (m *Dispute) GetModel() []byte {
+	if m != nil {
+		return m.Model
+	}
+	return nil
+}
+
+func (m *Dispute) GetChannel() []byte {
+	if m != nil {
+		return m.Channel
+	}
+	return nil
+}
+
+func (m *Dispute) GetClaim() []byte {
+	if m != nil {
+		return m.Claim
+	}
+	return nil
+}
+
+func (m *Dispute) GetState() []byte {
+	if m != nil {
+		return m.State
+	}
+	return nil
+}
+
+func (m *Dispute) GetPhase() string {
+	if m != nil {
+		return m.Phase
+	}
+	return ""
+}
+
+func (m *Dispute) GetTurn() string {
+	if m != nil {
+		return m.Turn
+	}
+	return ""
+}
+
+func (m *Dispute) GetOpened() int64 {
+	if m != nil {
+		return m.Opened
+	}
+	return 0
+}
+
+func (m *Dispute) GetMoved() int64 {
+	if m != nil {
+		return m.Moved
+	}
+	return 0
+}
+
+func (m *Dispute) GetDeadline() int64 {
+	if m != nil {
+		return m.Deadline
+	}
+	return 0
+}
+
+func (m *Dispute) GetEnded() int64 {
+	if m != nil {
+		return m.Ended
+	}
+	return 0
+}
+
+func (m *Dispute) GetChallengerClock() uint64 {
+	if m != nil {
+		return m.ChallengerClock
+	}
+	return 0
+}
+
+func (m *Dispute) GetProviderClock() uint64 {
+	if m != nil {
+		return m.ProviderClock
+	}
+	return 0
+}
+
+func (m *Dispute) GetMoves() uint32 {
+	if m != nil {
+		return m.Moves
+	}
+	return 0
+}
+
+func (m *Dispute) GetBytes() uint64 {
+	if m != nil {
+		return m.Bytes
+	}
+	return 0
+}
+
+func (m *Dispute) GetWinner() string {
+	if m != nil {
+		return m.Winner
+	}
+	return ""
+}
+
+func (m *Dispute) GetCause() string {
+	if m != nil {
+		return m.Cause
+	}
+	return ""
+}
+
+func (m *Dispute) GetHistory() []Moved {
+	if m != nil {
+		return m.History
+	}
+	return nil
+}
+
+// Moved is one move of a dispute, for people.
+type Moved struct {
+	Height int64  `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	Side   string `protobuf:"bytes,2,opt,name=side,proto3" json:"side,omitempty"`
+	Move   string `protobuf:"bytes,3,opt,name=move,proto3" json:"move,omitempty"`
+	Bytes  uint32 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+}
+
+func (m *Moved) Reset()         { *m = Moved{} }
+func (m *Moved) String() string { return proto.CompactTextString(m) }
+func (*Moved) ProtoMessage()    {}
+func (*Moved) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{3}
+}
+func (m *Moved) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Moved) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Moved.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Moved) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Moved.Merge(m, src)
+}
+func (m *Moved) XXX_Size() int {
+	return m.Size()
+}
+func (m *Moved) XXX_DiscardUnknown() {
+	xxx_messageInfo_Moved.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Moved proto.InternalMessageInfo
+
+func (m *Moved) GetHeight() int64 {
+	if m != nil {
+		return m.Height
+	}
+	return 0
+}
+
+func (m *Moved) GetSide() string {
+	if m != nil {
+		return m.Side
+	}
+	return ""
+}
+
+func (m *Moved) GetMove() string {
+	if m != nil {
+		return m.Move
+	}
+	return ""
+}
+
+func (m *Moved) GetBytes() uint32 {
+	if m != nil {
+		return m.Bytes
+	}
+	return 0
+}
+
 // Batch commits a provider to its receipts of an interval.
 type Batch struct {
 	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
@@ -96,7 +506,7 @@ func (m *Batch) Reset()         { *m = Batch{} }
 func (m *Batch) String() string { return proto.CompactTextString(m) }
 func (*Batch) ProtoMessage()    {}
 func (*Batch) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{1}
+	return fileDescriptor_5d8db279fd102ced, []int{4}
 }
 func (m *Batch) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -168,15 +578,19 @@ func (m *Batch) GetTime() int64 {
 }
 
 type GenesisState struct {
-	Params  Params  `protobuf:"bytes,1,opt,name=params,proto3" json:"params"`
-	Batches []Batch `protobuf:"bytes,2,rep,name=batches,proto3" json:"batches"`
+	Params   Params     `protobuf:"bytes,1,opt,name=params,proto3" json:"params"`
+	Batches  []Batch    `protobuf:"bytes,2,rep,name=batches,proto3" json:"batches"`
+	Models   []Admitted `protobuf:"bytes,3,rep,name=models,proto3" json:"models"`
+	Disputes []Dispute  `protobuf:"bytes,4,rep,name=disputes,proto3" json:"disputes"`
+	// next is the id of the next dispute.
+	Next uint64 `protobuf:"varint,5,opt,name=next,proto3" json:"next,omitempty"`
 }
 
 func (m *GenesisState) Reset()         { *m = GenesisState{} }
 func (m *GenesisState) String() string { return proto.CompactTextString(m) }
 func (*GenesisState) ProtoMessage()    {}
 func (*GenesisState) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{2}
+	return fileDescriptor_5d8db279fd102ced, []int{5}
 }
 func (m *GenesisState) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -219,6 +633,27 @@ func (m *GenesisState) GetBatches() []Batch {
 	return nil
 }
 
+func (m *GenesisState) GetModels() []Admitted {
+	if m != nil {
+		return m.Models
+	}
+	return nil
+}
+
+func (m *GenesisState) GetDisputes() []Dispute {
+	if m != nil {
+		return m.Disputes
+	}
+	return nil
+}
+
+func (m *GenesisState) GetNext() uint64 {
+	if m != nil {
+		return m.Next
+	}
+	return 0
+}
+
 type MsgCommitReceipts struct {
 	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -230,7 +665,7 @@ func (m *MsgCommitReceipts) Reset()         { *m = MsgCommitReceipts{} }
 func (m *MsgCommitReceipts) String() string { return proto.CompactTextString(m) }
 func (*MsgCommitReceipts) ProtoMessage()    {}
 func (*MsgCommitReceipts) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{3}
+	return fileDescriptor_5d8db279fd102ced, []int{6}
 }
 func (m *MsgCommitReceipts) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -294,7 +729,7 @@ func (m *MsgCommitReceiptsResponse) Reset()         { *m = MsgCommitReceiptsResp
 func (m *MsgCommitReceiptsResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgCommitReceiptsResponse) ProtoMessage()    {}
 func (*MsgCommitReceiptsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{4}
+	return fileDescriptor_5d8db279fd102ced, []int{7}
 }
 func (m *MsgCommitReceiptsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -323,6 +758,434 @@ func (m *MsgCommitReceiptsResponse) XXX_DiscardUnknown() {
 
 var xxx_messageInfo_MsgCommitReceiptsResponse proto.InternalMessageInfo
 
+type MsgAdmitModel struct {
+	Sender    string `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
+	Model     []byte `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	Admission []byte `protobuf:"bytes,3,opt,name=admission,proto3" json:"admission,omitempty"`
+}
+
+func (m *MsgAdmitModel) Reset()         { *m = MsgAdmitModel{} }
+func (m *MsgAdmitModel) String() string { return proto.CompactTextString(m) }
+func (*MsgAdmitModel) ProtoMessage()    {}
+func (*MsgAdmitModel) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{8}
+}
+func (m *MsgAdmitModel) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgAdmitModel) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgAdmitModel.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgAdmitModel) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgAdmitModel.Merge(m, src)
+}
+func (m *MsgAdmitModel) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgAdmitModel) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgAdmitModel.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgAdmitModel proto.InternalMessageInfo
+
+func (m *MsgAdmitModel) GetSender() string {
+	if m != nil {
+		return m.Sender
+	}
+	return ""
+}
+
+func (m *MsgAdmitModel) GetModel() []byte {
+	if m != nil {
+		return m.Model
+	}
+	return nil
+}
+
+func (m *MsgAdmitModel) GetAdmission() []byte {
+	if m != nil {
+		return m.Admission
+	}
+	return nil
+}
+
+type MsgAdmitModelResponse struct {
+}
+
+func (m *MsgAdmitModelResponse) Reset()         { *m = MsgAdmitModelResponse{} }
+func (m *MsgAdmitModelResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgAdmitModelResponse) ProtoMessage()    {}
+func (*MsgAdmitModelResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{9}
+}
+func (m *MsgAdmitModelResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgAdmitModelResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgAdmitModelResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgAdmitModelResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgAdmitModelResponse.Merge(m, src)
+}
+func (m *MsgAdmitModelResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgAdmitModelResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgAdmitModelResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgAdmitModelResponse proto.InternalMessageInfo
+
+type MsgOpenDispute struct {
+	Challenger string `protobuf:"bytes,1,opt,name=challenger,proto3" json:"challenger,omitempty"`
+	// receipt is the signed receipt in JSON (spec/receipt.md).
+	Receipt []byte `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// batch, index and path show the receipt's place in a committed batch.
+	Batch uint64   `protobuf:"varint,3,opt,name=batch,proto3" json:"batch,omitempty"`
+	Index uint64   `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Path  [][]byte `protobuf:"bytes,5,rep,name=path,proto3" json:"path,omitempty"`
+	Claim []byte   `protobuf:"bytes,6,opt,name=claim,proto3" json:"claim,omitempty"`
+}
+
+func (m *MsgOpenDispute) Reset()         { *m = MsgOpenDispute{} }
+func (m *MsgOpenDispute) String() string { return proto.CompactTextString(m) }
+func (*MsgOpenDispute) ProtoMessage()    {}
+func (*MsgOpenDispute) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{10}
+}
+func (m *MsgOpenDispute) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgOpenDispute) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgOpenDispute.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgOpenDispute) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgOpenDispute.Merge(m, src)
+}
+func (m *MsgOpenDispute) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgOpenDispute) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgOpenDispute.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgOpenDispute proto.InternalMessageInfo
+
+func (m *MsgOpenDispute) GetChallenger() string {
+	if m != nil {
+		return m.Challenger
+	}
+	return ""
+}
+
+func (m *MsgOpenDispute) GetReceipt() []byte {
+	if m != nil {
+		return m.Receipt
+	}
+	return nil
+}
+
+func (m *MsgOpenDispute) GetBatch() uint64 {
+	if m != nil {
+		return m.Batch
+	}
+	return 0
+}
+
+func (m *MsgOpenDispute) GetIndex() uint64 {
+	if m != nil {
+		return m.Index
+	}
+	return 0
+}
+
+func (m *MsgOpenDispute) GetPath() [][]byte {
+	if m != nil {
+		return m.Path
+	}
+	return nil
+}
+
+func (m *MsgOpenDispute) GetClaim() []byte {
+	if m != nil {
+		return m.Claim
+	}
+	return nil
+}
+
+type MsgOpenDisputeResponse struct {
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+}
+
+func (m *MsgOpenDisputeResponse) Reset()         { *m = MsgOpenDisputeResponse{} }
+func (m *MsgOpenDisputeResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgOpenDisputeResponse) ProtoMessage()    {}
+func (*MsgOpenDisputeResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{11}
+}
+func (m *MsgOpenDisputeResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgOpenDisputeResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgOpenDisputeResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgOpenDisputeResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgOpenDisputeResponse.Merge(m, src)
+}
+func (m *MsgOpenDisputeResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgOpenDisputeResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgOpenDisputeResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgOpenDisputeResponse proto.InternalMessageInfo
+
+func (m *MsgOpenDisputeResponse) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+type MsgMove struct {
+	Sender  string `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
+	Dispute uint64 `protobuf:"varint,2,opt,name=dispute,proto3" json:"dispute,omitempty"`
+	Move    []byte `protobuf:"bytes,3,opt,name=move,proto3" json:"move,omitempty"`
+}
+
+func (m *MsgMove) Reset()         { *m = MsgMove{} }
+func (m *MsgMove) String() string { return proto.CompactTextString(m) }
+func (*MsgMove) ProtoMessage()    {}
+func (*MsgMove) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{12}
+}
+func (m *MsgMove) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgMove) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgMove.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgMove) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgMove.Merge(m, src)
+}
+func (m *MsgMove) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgMove) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgMove.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgMove proto.InternalMessageInfo
+
+func (m *MsgMove) GetSender() string {
+	if m != nil {
+		return m.Sender
+	}
+	return ""
+}
+
+func (m *MsgMove) GetDispute() uint64 {
+	if m != nil {
+		return m.Dispute
+	}
+	return 0
+}
+
+func (m *MsgMove) GetMove() []byte {
+	if m != nil {
+		return m.Move
+	}
+	return nil
+}
+
+type MsgMoveResponse struct {
+	// winner is set when the move ended the dispute.
+	Winner string `protobuf:"bytes,1,opt,name=winner,proto3" json:"winner,omitempty"`
+}
+
+func (m *MsgMoveResponse) Reset()         { *m = MsgMoveResponse{} }
+func (m *MsgMoveResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgMoveResponse) ProtoMessage()    {}
+func (*MsgMoveResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{13}
+}
+func (m *MsgMoveResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgMoveResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgMoveResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgMoveResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgMoveResponse.Merge(m, src)
+}
+func (m *MsgMoveResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgMoveResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgMoveResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgMoveResponse proto.InternalMessageInfo
+
+func (m *MsgMoveResponse) GetWinner() string {
+	if m != nil {
+		return m.Winner
+	}
+	return ""
+}
+
+type MsgConvict struct {
+	Challenger string `protobuf:"bytes,1,opt,name=challenger,proto3" json:"challenger,omitempty"`
+	// first and second are signed receipts in JSON.
+	First  []byte `protobuf:"bytes,2,opt,name=first,proto3" json:"first,omitempty"`
+	Second []byte `protobuf:"bytes,3,opt,name=second,proto3" json:"second,omitempty"`
+}
+
+func (m *MsgConvict) Reset()         { *m = MsgConvict{} }
+func (m *MsgConvict) String() string { return proto.CompactTextString(m) }
+func (*MsgConvict) ProtoMessage()    {}
+func (*MsgConvict) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{14}
+}
+func (m *MsgConvict) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgConvict) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgConvict.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgConvict) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgConvict.Merge(m, src)
+}
+func (m *MsgConvict) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgConvict) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgConvict.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgConvict proto.InternalMessageInfo
+
+func (m *MsgConvict) GetChallenger() string {
+	if m != nil {
+		return m.Challenger
+	}
+	return ""
+}
+
+func (m *MsgConvict) GetFirst() []byte {
+	if m != nil {
+		return m.First
+	}
+	return nil
+}
+
+func (m *MsgConvict) GetSecond() []byte {
+	if m != nil {
+		return m.Second
+	}
+	return nil
+}
+
+type MsgConvictResponse struct {
+}
+
+func (m *MsgConvictResponse) Reset()         { *m = MsgConvictResponse{} }
+func (m *MsgConvictResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgConvictResponse) ProtoMessage()    {}
+func (*MsgConvictResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{15}
+}
+func (m *MsgConvictResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgConvictResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgConvictResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgConvictResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgConvictResponse.Merge(m, src)
+}
+func (m *MsgConvictResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgConvictResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgConvictResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgConvictResponse proto.InternalMessageInfo
+
 type MsgUpdateParams struct {
 	Authority string `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
 	Params    Params `protobuf:"bytes,2,opt,name=params,proto3" json:"params"`
@@ -332,7 +1195,7 @@ func (m *MsgUpdateParams) Reset()         { *m = MsgUpdateParams{} }
 func (m *MsgUpdateParams) String() string { return proto.CompactTextString(m) }
 func (*MsgUpdateParams) ProtoMessage()    {}
 func (*MsgUpdateParams) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{5}
+	return fileDescriptor_5d8db279fd102ced, []int{16}
 }
 func (m *MsgUpdateParams) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -382,7 +1245,7 @@ func (m *MsgUpdateParamsResponse) Reset()         { *m = MsgUpdateParamsResponse
 func (m *MsgUpdateParamsResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgUpdateParamsResponse) ProtoMessage()    {}
 func (*MsgUpdateParamsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{6}
+	return fileDescriptor_5d8db279fd102ced, []int{17}
 }
 func (m *MsgUpdateParamsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -423,7 +1286,7 @@ func (m *EventCommitted) Reset()         { *m = EventCommitted{} }
 func (m *EventCommitted) String() string { return proto.CompactTextString(m) }
 func (*EventCommitted) ProtoMessage()    {}
 func (*EventCommitted) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{7}
+	return fileDescriptor_5d8db279fd102ced, []int{18}
 }
 func (m *EventCommitted) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -480,6 +1343,571 @@ func (m *EventCommitted) GetCount() uint32 {
 	return 0
 }
 
+// EventAdmitted announces a model that can be judged.
+type EventAdmitted struct {
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+}
+
+func (m *EventAdmitted) Reset()         { *m = EventAdmitted{} }
+func (m *EventAdmitted) String() string { return proto.CompactTextString(m) }
+func (*EventAdmitted) ProtoMessage()    {}
+func (*EventAdmitted) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{19}
+}
+func (m *EventAdmitted) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventAdmitted) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventAdmitted.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventAdmitted) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventAdmitted.Merge(m, src)
+}
+func (m *EventAdmitted) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventAdmitted) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventAdmitted.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventAdmitted proto.InternalMessageInfo
+
+func (m *EventAdmitted) GetModel() string {
+	if m != nil {
+		return m.Model
+	}
+	return ""
+}
+
+// EventOpened announces a dispute.
+type EventOpened struct {
+	Id         uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Challenger string `protobuf:"bytes,2,opt,name=challenger,proto3" json:"challenger,omitempty"`
+	Provider   string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	Receipt    string `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+}
+
+func (m *EventOpened) Reset()         { *m = EventOpened{} }
+func (m *EventOpened) String() string { return proto.CompactTextString(m) }
+func (*EventOpened) ProtoMessage()    {}
+func (*EventOpened) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{20}
+}
+func (m *EventOpened) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventOpened) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventOpened.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventOpened) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventOpened.Merge(m, src)
+}
+func (m *EventOpened) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventOpened) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventOpened.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventOpened proto.InternalMessageInfo
+
+func (m *EventOpened) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+func (m *EventOpened) GetChallenger() string {
+	if m != nil {
+		return m.Challenger
+	}
+	return ""
+}
+
+func (m *EventOpened) GetProvider() string {
+	if m != nil {
+		return m.Provider
+	}
+	return ""
+}
+
+func (m *EventOpened) GetReceipt() string {
+	if m != nil {
+		return m.Receipt
+	}
+	return ""
+}
+
+// EventMoved announces a move, and which one is due next.
+type EventMoved struct {
+	Id       uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Side     string `protobuf:"bytes,2,opt,name=side,proto3" json:"side,omitempty"`
+	Move     string `protobuf:"bytes,3,opt,name=move,proto3" json:"move,omitempty"`
+	Next     string `protobuf:"bytes,4,opt,name=next,proto3" json:"next,omitempty"`
+	Deadline int64  `protobuf:"varint,5,opt,name=deadline,proto3" json:"deadline,omitempty"`
+}
+
+func (m *EventMoved) Reset()         { *m = EventMoved{} }
+func (m *EventMoved) String() string { return proto.CompactTextString(m) }
+func (*EventMoved) ProtoMessage()    {}
+func (*EventMoved) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{21}
+}
+func (m *EventMoved) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventMoved) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventMoved.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventMoved) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventMoved.Merge(m, src)
+}
+func (m *EventMoved) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventMoved) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventMoved.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventMoved proto.InternalMessageInfo
+
+func (m *EventMoved) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+func (m *EventMoved) GetSide() string {
+	if m != nil {
+		return m.Side
+	}
+	return ""
+}
+
+func (m *EventMoved) GetMove() string {
+	if m != nil {
+		return m.Move
+	}
+	return ""
+}
+
+func (m *EventMoved) GetNext() string {
+	if m != nil {
+		return m.Next
+	}
+	return ""
+}
+
+func (m *EventMoved) GetDeadline() int64 {
+	if m != nil {
+		return m.Deadline
+	}
+	return 0
+}
+
+// EventVerdict announces how a dispute ended, or a conviction without one (id 0).
+type EventVerdict struct {
+	Id       uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	Winner   string `protobuf:"bytes,3,opt,name=winner,proto3" json:"winner,omitempty"`
+	Cause    string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	Slashed  string `protobuf:"bytes,5,opt,name=slashed,proto3" json:"slashed,omitempty"`
+	Bounty   string `protobuf:"bytes,6,opt,name=bounty,proto3" json:"bounty,omitempty"`
+	Refund   string `protobuf:"bytes,7,opt,name=refund,proto3" json:"refund,omitempty"`
+	Burned   string `protobuf:"bytes,8,opt,name=burned,proto3" json:"burned,omitempty"`
+}
+
+func (m *EventVerdict) Reset()         { *m = EventVerdict{} }
+func (m *EventVerdict) String() string { return proto.CompactTextString(m) }
+func (*EventVerdict) ProtoMessage()    {}
+func (*EventVerdict) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{22}
+}
+func (m *EventVerdict) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventVerdict) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventVerdict.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventVerdict) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventVerdict.Merge(m, src)
+}
+func (m *EventVerdict) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventVerdict) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventVerdict.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventVerdict proto.InternalMessageInfo
+
+func (m *EventVerdict) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+func (m *EventVerdict) GetProvider() string {
+	if m != nil {
+		return m.Provider
+	}
+	return ""
+}
+
+func (m *EventVerdict) GetWinner() string {
+	if m != nil {
+		return m.Winner
+	}
+	return ""
+}
+
+func (m *EventVerdict) GetCause() string {
+	if m != nil {
+		return m.Cause
+	}
+	return ""
+}
+
+func (m *EventVerdict) GetSlashed() string {
+	if m != nil {
+		return m.Slashed
+	}
+	return ""
+}
+
+func (m *EventVerdict) GetBounty() string {
+	if m != nil {
+		return m.Bounty
+	}
+	return ""
+}
+
+func (m *EventVerdict) GetRefund() string {
+	if m != nil {
+		return m.Refund
+	}
+	return ""
+}
+
+func (m *EventVerdict) GetBurned() string {
+	if m != nil {
+		return m.Burned
+	}
+	return ""
+}
+
+type QueryModelRequest struct {
+	// model is the id in hexadecimal.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+}
+
+func (m *QueryModelRequest) Reset()         { *m = QueryModelRequest{} }
+func (m *QueryModelRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryModelRequest) ProtoMessage()    {}
+func (*QueryModelRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{23}
+}
+func (m *QueryModelRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryModelRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryModelRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryModelRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryModelRequest.Merge(m, src)
+}
+func (m *QueryModelRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryModelRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryModelRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryModelRequest proto.InternalMessageInfo
+
+func (m *QueryModelRequest) GetModel() string {
+	if m != nil {
+		return m.Model
+	}
+	return ""
+}
+
+type QueryModelResponse struct {
+	Model Admitted `protobuf:"bytes,1,opt,name=model,proto3" json:"model"`
+}
+
+func (m *QueryModelResponse) Reset()         { *m = QueryModelResponse{} }
+func (m *QueryModelResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryModelResponse) ProtoMessage()    {}
+func (*QueryModelResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{24}
+}
+func (m *QueryModelResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryModelResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryModelResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryModelResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryModelResponse.Merge(m, src)
+}
+func (m *QueryModelResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryModelResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryModelResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryModelResponse proto.InternalMessageInfo
+
+func (m *QueryModelResponse) GetModel() Admitted {
+	if m != nil {
+		return m.Model
+	}
+	return Admitted{}
+}
+
+type QueryDisputeRequest struct {
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+}
+
+func (m *QueryDisputeRequest) Reset()         { *m = QueryDisputeRequest{} }
+func (m *QueryDisputeRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryDisputeRequest) ProtoMessage()    {}
+func (*QueryDisputeRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{25}
+}
+func (m *QueryDisputeRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryDisputeRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryDisputeRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryDisputeRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryDisputeRequest.Merge(m, src)
+}
+func (m *QueryDisputeRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryDisputeRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryDisputeRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryDisputeRequest proto.InternalMessageInfo
+
+func (m *QueryDisputeRequest) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+type QueryDisputeResponse struct {
+	Dispute Dispute `protobuf:"bytes,1,opt,name=dispute,proto3" json:"dispute"`
+}
+
+func (m *QueryDisputeResponse) Reset()         { *m = QueryDisputeResponse{} }
+func (m *QueryDisputeResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryDisputeResponse) ProtoMessage()    {}
+func (*QueryDisputeResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{26}
+}
+func (m *QueryDisputeResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryDisputeResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryDisputeResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryDisputeResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryDisputeResponse.Merge(m, src)
+}
+func (m *QueryDisputeResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryDisputeResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryDisputeResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryDisputeResponse proto.InternalMessageInfo
+
+func (m *QueryDisputeResponse) GetDispute() Dispute {
+	if m != nil {
+		return m.Dispute
+	}
+	return Dispute{}
+}
+
+type QueryDisputesRequest struct {
+	Pagination *query.PageRequest `protobuf:"bytes,1,opt,name=pagination,proto3" json:"pagination,omitempty"`
+}
+
+func (m *QueryDisputesRequest) Reset()         { *m = QueryDisputesRequest{} }
+func (m *QueryDisputesRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryDisputesRequest) ProtoMessage()    {}
+func (*QueryDisputesRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{27}
+}
+func (m *QueryDisputesRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryDisputesRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryDisputesRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryDisputesRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryDisputesRequest.Merge(m, src)
+}
+func (m *QueryDisputesRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryDisputesRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryDisputesRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryDisputesRequest proto.InternalMessageInfo
+
+func (m *QueryDisputesRequest) GetPagination() *query.PageRequest {
+	if m != nil {
+		return m.Pagination
+	}
+	return nil
+}
+
+type QueryDisputesResponse struct {
+	Disputes   []Dispute           `protobuf:"bytes,1,rep,name=disputes,proto3" json:"disputes"`
+	Pagination *query.PageResponse `protobuf:"bytes,2,opt,name=pagination,proto3" json:"pagination,omitempty"`
+}
+
+func (m *QueryDisputesResponse) Reset()         { *m = QueryDisputesResponse{} }
+func (m *QueryDisputesResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryDisputesResponse) ProtoMessage()    {}
+func (*QueryDisputesResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{28}
+}
+func (m *QueryDisputesResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryDisputesResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryDisputesResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryDisputesResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryDisputesResponse.Merge(m, src)
+}
+func (m *QueryDisputesResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryDisputesResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryDisputesResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryDisputesResponse proto.InternalMessageInfo
+
+func (m *QueryDisputesResponse) GetDisputes() []Dispute {
+	if m != nil {
+		return m.Disputes
+	}
+	return nil
+}
+
+func (m *QueryDisputesResponse) GetPagination() *query.PageResponse {
+	if m != nil {
+		return m.Pagination
+	}
+	return nil
+}
+
 type QueryParamsRequest struct {
 }
 
@@ -487,7 +1915,7 @@ func (m *QueryParamsRequest) Reset()         { *m = QueryParamsRequest{} }
 func (m *QueryParamsRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryParamsRequest) ProtoMessage()    {}
 func (*QueryParamsRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{8}
+	return fileDescriptor_5d8db279fd102ced, []int{29}
 }
 func (m *QueryParamsRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -524,7 +1952,7 @@ func (m *QueryParamsResponse) Reset()         { *m = QueryParamsResponse{} }
 func (m *QueryParamsResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryParamsResponse) ProtoMessage()    {}
 func (*QueryParamsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{9}
+	return fileDescriptor_5d8db279fd102ced, []int{30}
 }
 func (m *QueryParamsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -569,7 +1997,7 @@ func (m *QueryBatchRequest) Reset()         { *m = QueryBatchRequest{} }
 func (m *QueryBatchRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryBatchRequest) ProtoMessage()    {}
 func (*QueryBatchRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{10}
+	return fileDescriptor_5d8db279fd102ced, []int{31}
 }
 func (m *QueryBatchRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -620,7 +2048,7 @@ func (m *QueryBatchResponse) Reset()         { *m = QueryBatchResponse{} }
 func (m *QueryBatchResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryBatchResponse) ProtoMessage()    {}
 func (*QueryBatchResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{11}
+	return fileDescriptor_5d8db279fd102ced, []int{32}
 }
 func (m *QueryBatchResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -665,7 +2093,7 @@ func (m *QueryBatchesRequest) Reset()         { *m = QueryBatchesRequest{} }
 func (m *QueryBatchesRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryBatchesRequest) ProtoMessage()    {}
 func (*QueryBatchesRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{12}
+	return fileDescriptor_5d8db279fd102ced, []int{33}
 }
 func (m *QueryBatchesRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -717,7 +2145,7 @@ func (m *QueryBatchesResponse) Reset()         { *m = QueryBatchesResponse{} }
 func (m *QueryBatchesResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryBatchesResponse) ProtoMessage()    {}
 func (*QueryBatchesResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{13}
+	return fileDescriptor_5d8db279fd102ced, []int{34}
 }
 func (m *QueryBatchesResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -762,13 +2190,34 @@ func (m *QueryBatchesResponse) GetPagination() *query.PageResponse {
 
 func init() {
 	proto.RegisterType((*Params)(nil), "koinon.verify.v1.Params")
+	proto.RegisterType((*Admitted)(nil), "koinon.verify.v1.Admitted")
+	proto.RegisterType((*Dispute)(nil), "koinon.verify.v1.Dispute")
+	proto.RegisterType((*Moved)(nil), "koinon.verify.v1.Moved")
 	proto.RegisterType((*Batch)(nil), "koinon.verify.v1.Batch")
 	proto.RegisterType((*GenesisState)(nil), "koinon.verify.v1.GenesisState")
 	proto.RegisterType((*MsgCommitReceipts)(nil), "koinon.verify.v1.MsgCommitReceipts")
 	proto.RegisterType((*MsgCommitReceiptsResponse)(nil), "koinon.verify.v1.MsgCommitReceiptsResponse")
+	proto.RegisterType((*MsgAdmitModel)(nil), "koinon.verify.v1.MsgAdmitModel")
+	proto.RegisterType((*MsgAdmitModelResponse)(nil), "koinon.verify.v1.MsgAdmitModelResponse")
+	proto.RegisterType((*MsgOpenDispute)(nil), "koinon.verify.v1.MsgOpenDispute")
+	proto.RegisterType((*MsgOpenDisputeResponse)(nil), "koinon.verify.v1.MsgOpenDisputeResponse")
+	proto.RegisterType((*MsgMove)(nil), "koinon.verify.v1.MsgMove")
+	proto.RegisterType((*MsgMoveResponse)(nil), "koinon.verify.v1.MsgMoveResponse")
+	proto.RegisterType((*MsgConvict)(nil), "koinon.verify.v1.MsgConvict")
+	proto.RegisterType((*MsgConvictResponse)(nil), "koinon.verify.v1.MsgConvictResponse")
 	proto.RegisterType((*MsgUpdateParams)(nil), "koinon.verify.v1.MsgUpdateParams")
 	proto.RegisterType((*MsgUpdateParamsResponse)(nil), "koinon.verify.v1.MsgUpdateParamsResponse")
 	proto.RegisterType((*EventCommitted)(nil), "koinon.verify.v1.EventCommitted")
+	proto.RegisterType((*EventAdmitted)(nil), "koinon.verify.v1.EventAdmitted")
+	proto.RegisterType((*EventOpened)(nil), "koinon.verify.v1.EventOpened")
+	proto.RegisterType((*EventMoved)(nil), "koinon.verify.v1.EventMoved")
+	proto.RegisterType((*EventVerdict)(nil), "koinon.verify.v1.EventVerdict")
+	proto.RegisterType((*QueryModelRequest)(nil), "koinon.verify.v1.QueryModelRequest")
+	proto.RegisterType((*QueryModelResponse)(nil), "koinon.verify.v1.QueryModelResponse")
+	proto.RegisterType((*QueryDisputeRequest)(nil), "koinon.verify.v1.QueryDisputeRequest")
+	proto.RegisterType((*QueryDisputeResponse)(nil), "koinon.verify.v1.QueryDisputeResponse")
+	proto.RegisterType((*QueryDisputesRequest)(nil), "koinon.verify.v1.QueryDisputesRequest")
+	proto.RegisterType((*QueryDisputesResponse)(nil), "koinon.verify.v1.QueryDisputesResponse")
 	proto.RegisterType((*QueryParamsRequest)(nil), "koinon.verify.v1.QueryParamsRequest")
 	proto.RegisterType((*QueryParamsResponse)(nil), "koinon.verify.v1.QueryParamsResponse")
 	proto.RegisterType((*QueryBatchRequest)(nil), "koinon.verify.v1.QueryBatchRequest")
@@ -780,64 +2229,138 @@ func init() {
 func init() { proto.RegisterFile("koinon/verify/v1/verify.proto", fileDescriptor_5d8db279fd102ced) }
 
 var fileDescriptor_5d8db279fd102ced = []byte{
-	// 897 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xc4, 0x56, 0xcd, 0x6f, 0x1b, 0x45,
-	0x14, 0xcf, 0xc4, 0xb1, 0x1b, 0x4f, 0x43, 0x21, 0x83, 0xd5, 0x6c, 0x36, 0xe0, 0xba, 0xdb, 0xa6,
-	0x98, 0xa0, 0xee, 0x12, 0x17, 0x45, 0x90, 0x72, 0xc1, 0x15, 0xed, 0x29, 0x28, 0x6c, 0xc5, 0x05,
-	0x21, 0x55, 0x63, 0x7b, 0xba, 0x1e, 0xb5, 0xbb, 0xe3, 0xec, 0x8c, 0x4d, 0xaa, 0x52, 0x09, 0xf5,
-	0x04, 0x9c, 0x2a, 0xf5, 0x86, 0xc4, 0x9d, 0x1b, 0x39, 0xc0, 0x85, 0x33, 0x87, 0x9e, 0x50, 0x05,
-	0x17, 0x4e, 0x08, 0x25, 0x48, 0xf9, 0x37, 0xd0, 0xce, 0xbc, 0xdd, 0x6c, 0xb2, 0x26, 0x6e, 0x28,
-	0x52, 0x2f, 0xd6, 0xcc, 0x9b, 0xf7, 0xf1, 0xfb, 0xbd, 0xaf, 0x35, 0x7e, 0xfd, 0x8e, 0xe0, 0x91,
-	0x88, 0xbc, 0x11, 0x8b, 0xf9, 0xed, 0x7b, 0xde, 0x68, 0x15, 0x4e, 0xee, 0x20, 0x16, 0x4a, 0x90,
-	0x57, 0xcc, 0xb3, 0x0b, 0xc2, 0xd1, 0xaa, 0x3d, 0x4f, 0x43, 0x1e, 0x09, 0x4f, 0xff, 0x1a, 0x25,
-	0x7b, 0xa5, 0x2b, 0x64, 0x28, 0xa4, 0xd7, 0xa1, 0x92, 0x79, 0x5b, 0x43, 0x16, 0x27, 0x7e, 0x3a,
-	0x4c, 0xd1, 0x55, 0x6f, 0x40, 0x03, 0x1e, 0x51, 0xc5, 0x45, 0x04, 0xba, 0x0b, 0xa0, 0x1b, 0xca,
-	0x20, 0x09, 0x16, 0xca, 0x00, 0x1e, 0x96, 0xe0, 0x21, 0xb5, 0x37, 0x07, 0x78, 0x5c, 0x34, 0x8f,
-	0xb7, 0xf4, 0xcd, 0x33, 0x17, 0x78, 0xaa, 0x05, 0x22, 0x10, 0x46, 0x9e, 0x9c, 0x40, 0xfa, 0x5a,
-	0x20, 0x44, 0x70, 0x97, 0x79, 0x74, 0xc0, 0x3d, 0x1a, 0x45, 0x42, 0x69, 0x0c, 0x60, 0xe3, 0xb4,
-	0x71, 0x65, 0x93, 0xc6, 0x34, 0x94, 0x64, 0x09, 0x57, 0x43, 0xba, 0x7d, 0xab, 0x2b, 0x86, 0x91,
-	0xb2, 0x50, 0x03, 0x35, 0x5f, 0xf2, 0x67, 0x43, 0xba, 0x7d, 0x2d, 0xb9, 0xaf, 0x2f, 0x7d, 0xb3,
-	0xbf, 0xb3, 0x72, 0x16, 0x12, 0xb4, 0x9d, 0xa6, 0xc8, 0x58, 0x3a, 0x3f, 0x20, 0x5c, 0x6e, 0x53,
-	0xd5, 0xed, 0x93, 0x77, 0xf0, 0xec, 0x20, 0x16, 0x23, 0xde, 0x63, 0xb1, 0x76, 0x51, 0x6d, 0x5b,
-	0xbf, 0xfd, 0x78, 0xb9, 0x06, 0x28, 0x3f, 0xe8, 0xf5, 0x62, 0x26, 0xe5, 0x4d, 0x15, 0xf3, 0x28,
-	0xf0, 0x33, 0x4d, 0x62, 0xe3, 0x59, 0xc9, 0xb6, 0x86, 0x2c, 0xea, 0x32, 0x6b, 0xba, 0x81, 0x9a,
-	0x33, 0x7e, 0x76, 0x27, 0x04, 0xcf, 0xc4, 0x42, 0x28, 0xab, 0xd4, 0x40, 0xcd, 0x39, 0x5f, 0x9f,
-	0x49, 0x0d, 0x97, 0x0d, 0xca, 0x19, 0x8d, 0xd2, 0x5c, 0xc8, 0x59, 0x5c, 0xe9, 0x33, 0x1e, 0xf4,
-	0x95, 0x55, 0x6e, 0xa0, 0x66, 0xc9, 0x87, 0x5b, 0xe2, 0x41, 0xf1, 0x90, 0x59, 0x15, 0x2d, 0xd5,
-	0x67, 0xe7, 0x6b, 0x84, 0xe7, 0x6e, 0xb0, 0x88, 0x49, 0x2e, 0x6f, 0x2a, 0xaa, 0x18, 0xb9, 0x8a,
-	0x2b, 0x03, 0x4d, 0x46, 0xc3, 0x3e, 0xdd, 0xb2, 0xdc, 0xa3, 0xd5, 0x76, 0x0d, 0xd9, 0x76, 0xf5,
-	0xc9, 0x9f, 0xe7, 0xa6, 0xbe, 0xdf, 0xdf, 0x59, 0x41, 0x3e, 0x98, 0x90, 0xf7, 0xf1, 0xa9, 0x4e,
-	0x42, 0x9f, 0x49, 0x6b, 0xba, 0x51, 0x6a, 0x9e, 0x6e, 0x2d, 0x14, 0xad, 0x75, 0x7e, 0xf2, 0xc6,
-	0xa9, 0x89, 0xf3, 0x0b, 0xc2, 0xf3, 0x1b, 0x32, 0xb8, 0x26, 0xc2, 0x90, 0x2b, 0x9f, 0x75, 0x19,
-	0x1f, 0x28, 0xf9, 0x22, 0x33, 0xb9, 0x7e, 0xe5, 0xe1, 0xfe, 0xce, 0x4a, 0xe6, 0x34, 0xa9, 0xfc,
-	0xf9, 0xa3, 0x95, 0x2f, 0x00, 0x76, 0x96, 0xf0, 0x62, 0x41, 0xe8, 0x33, 0x39, 0x10, 0x91, 0x64,
-	0xce, 0xcf, 0x08, 0xbf, 0xbc, 0x21, 0x83, 0x4f, 0x06, 0x3d, 0xaa, 0x18, 0xf4, 0xdb, 0x1a, 0xae,
-	0xd2, 0xa1, 0xea, 0x8b, 0x98, 0xab, 0x7b, 0x13, 0x29, 0x1e, 0xa8, 0xe6, 0x4a, 0x35, 0x7d, 0xe2,
-	0x52, 0xad, 0xb7, 0x12, 0x6a, 0x07, 0xce, 0x12, 0x6e, 0xe7, 0xc6, 0x70, 0xcb, 0x03, 0x75, 0x16,
-	0xf1, 0xc2, 0x11, 0x51, 0xc6, 0x2b, 0xc6, 0x67, 0x3e, 0x1c, 0xb1, 0x48, 0x19, 0xda, 0x8a, 0xf5,
-	0x92, 0x0a, 0x1c, 0xae, 0xdb, 0x7f, 0xa8, 0x4e, 0xf5, 0xb8, 0xea, 0x38, 0x35, 0x4c, 0x3e, 0x4e,
-	0xf6, 0x41, 0x0a, 0x65, 0x6b, 0xc8, 0xa4, 0x72, 0x7c, 0xfc, 0xea, 0x21, 0xa9, 0x01, 0xf8, 0x5c,
-	0x7d, 0xed, 0x30, 0x3c, 0xaf, 0x7d, 0xea, 0xde, 0x85, 0x40, 0xff, 0x7f, 0x63, 0x3a, 0x1f, 0x01,
-	0x21, 0x08, 0x03, 0xc8, 0xdf, 0xc5, 0x65, 0x3d, 0x21, 0x00, 0xfc, 0x59, 0x46, 0xca, 0x18, 0x38,
-	0x8f, 0x11, 0xe4, 0xa2, 0x6d, 0x26, 0xec, 0xf9, 0x90, 0x5f, 0xc7, 0xf8, 0x60, 0x73, 0x43, 0xcb,
-	0x5d, 0x72, 0xc1, 0x28, 0x59, 0xf3, 0xae, 0xd9, 0xce, 0xb0, 0xe6, 0xdd, 0x4d, 0x1a, 0x30, 0x88,
-	0xe8, 0xe7, 0x2c, 0x9d, 0xef, 0x10, 0xae, 0x1d, 0x46, 0x05, 0x44, 0x73, 0xdb, 0x03, 0x9d, 0x78,
-	0x7b, 0x90, 0x1b, 0x63, 0xe0, 0xbd, 0x31, 0x11, 0x9e, 0x09, 0x9d, 0xc7, 0xd7, 0xfa, 0x15, 0xe1,
-	0xd2, 0x86, 0x0c, 0x48, 0x07, 0x9f, 0x39, 0xb2, 0x8a, 0x2e, 0x14, 0xf1, 0x14, 0x26, 0xdd, 0x7e,
-	0xeb, 0x19, 0x94, 0x32, 0xca, 0x9f, 0xe1, 0xb9, 0x43, 0xab, 0xe0, 0xfc, 0x58, 0xe3, 0xbc, 0x8a,
-	0xfd, 0xe6, 0x44, 0x95, 0xd4, 0xbb, 0x5d, 0xfe, 0x32, 0x49, 0x51, 0xeb, 0xa7, 0x12, 0x2e, 0xeb,
-	0x84, 0x93, 0x2f, 0xb2, 0x6f, 0xdc, 0xc5, 0xa2, 0x97, 0xe2, 0x2c, 0xd9, 0xcb, 0x13, 0xb4, 0x60,
-	0xf8, 0x97, 0xbf, 0x4a, 0xe2, 0x3c, 0xfc, 0xfd, 0xef, 0xc7, 0xd3, 0x36, 0xb1, 0xbc, 0xc2, 0xbf,
-	0x07, 0xf8, 0x3a, 0x7c, 0x9b, 0x7d, 0x1d, 0x2f, 0xfc, 0x8b, 0xdf, 0xfc, 0x7c, 0xd9, 0x17, 0x8f,
-	0x57, 0x82, 0xd8, 0xd7, 0x0f, 0x62, 0x5f, 0x25, 0xef, 0x8d, 0x89, 0x0d, 0xed, 0x2b, 0xbd, 0xfb,
-	0xe9, 0xf1, 0x81, 0x07, 0x3d, 0xe3, 0xdd, 0x4f, 0x47, 0xef, 0x01, 0x79, 0x84, 0xf0, 0x29, 0x68,
-	0x48, 0xb2, 0x7c, 0x5c, 0xe4, 0x6c, 0x8c, 0xec, 0x4b, 0x93, 0xd4, 0x00, 0xe2, 0x9a, 0x46, 0xf7,
-	0x36, 0x71, 0x4f, 0x86, 0xae, 0xbd, 0xf9, 0x64, 0xb7, 0x8e, 0x9e, 0xee, 0xd6, 0xd1, 0x5f, 0xbb,
-	0x75, 0xf4, 0x68, 0xaf, 0x3e, 0xf5, 0x74, 0xaf, 0x3e, 0xf5, 0xc7, 0x5e, 0x7d, 0xea, 0xd3, 0xb5,
-	0x80, 0xab, 0xfe, 0xb0, 0xe3, 0x76, 0x45, 0x08, 0x3e, 0x2f, 0x47, 0x4c, 0x7d, 0x2e, 0xe2, 0x3b,
-	0x69, 0x08, 0x1e, 0xdd, 0x8e, 0xa9, 0x77, 0x97, 0xf5, 0x02, 0x16, 0x67, 0x0b, 0xbd, 0x53, 0xd1,
-	0x7f, 0x75, 0xae, 0xfc, 0x13, 0x00, 0x00, 0xff, 0xff, 0x71, 0x7b, 0xbb, 0x06, 0xe1, 0x09, 0x00,
-	0x00,
+	// 2088 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xc4, 0x59, 0xcd, 0x6f, 0x1d, 0x57,
+	0x15, 0xcf, 0x3c, 0xbf, 0xcf, 0xe3, 0x67, 0x37, 0xb9, 0x75, 0xec, 0xf1, 0x24, 0xb5, 0x9d, 0x49,
+	0xdd, 0x38, 0x29, 0x7e, 0xaf, 0x71, 0x51, 0x28, 0x0e, 0x14, 0xea, 0xb4, 0x89, 0xba, 0x30, 0x4d,
+	0xa7, 0x25, 0x12, 0x08, 0xb0, 0xe6, 0xbd, 0xb9, 0x99, 0x37, 0x8a, 0xe7, 0xce, 0xcb, 0xdc, 0xfb,
+	0x5c, 0x5b, 0x21, 0x02, 0xba, 0x40, 0x88, 0x55, 0x45, 0x25, 0x16, 0x48, 0xb0, 0x40, 0x2c, 0xd8,
+	0x91, 0x45, 0x57, 0xec, 0x10, 0x2c, 0x2a, 0x56, 0x55, 0xd9, 0x20, 0x16, 0x15, 0x4a, 0x90, 0xb2,
+	0xe3, 0x6f, 0x40, 0xf7, 0xdc, 0x3b, 0x1f, 0xef, 0xcb, 0xcf, 0x76, 0x2a, 0xb1, 0x49, 0xee, 0x39,
+	0xf7, 0x7c, 0x9f, 0x7b, 0xcf, 0xfd, 0xbd, 0x31, 0xbc, 0x70, 0x2f, 0x0a, 0x58, 0xc4, 0x9a, 0x7b,
+	0x34, 0x0e, 0xee, 0x1e, 0x34, 0xf7, 0xae, 0xea, 0x55, 0xa3, 0x1b, 0x47, 0x22, 0x22, 0xa7, 0xd5,
+	0x76, 0x43, 0x33, 0xf7, 0xae, 0x5a, 0x67, 0xdc, 0x30, 0x60, 0x51, 0x13, 0xff, 0x55, 0x42, 0xd6,
+	0x95, 0x76, 0xc4, 0xc3, 0x88, 0x37, 0x5b, 0x2e, 0xa7, 0xcd, 0xfb, 0x3d, 0x1a, 0x4b, 0x3b, 0x2d,
+	0x2a, 0xdc, 0xab, 0xcd, 0xae, 0xeb, 0x07, 0xcc, 0x15, 0x41, 0xc4, 0xb4, 0xec, 0x82, 0x96, 0x0d,
+	0xb9, 0x2f, 0x9d, 0x85, 0xdc, 0xd7, 0x1b, 0xe7, 0xf4, 0x46, 0xa2, 0xaf, 0x16, 0x7a, 0x73, 0x51,
+	0x6d, 0xee, 0x20, 0xd5, 0x54, 0x84, 0xde, 0x9a, 0xf3, 0x23, 0x3f, 0x52, 0x7c, 0xb9, 0xd2, 0xdc,
+	0xf3, 0x7e, 0x14, 0xf9, 0xbb, 0xb4, 0xe9, 0x76, 0x83, 0xa6, 0xcb, 0x58, 0x24, 0x30, 0x06, 0xad,
+	0x63, 0x3f, 0x2d, 0x40, 0xf9, 0xb6, 0x1b, 0xbb, 0x21, 0x27, 0xe7, 0xa0, 0x16, 0xba, 0xfb, 0x3b,
+	0xed, 0xa8, 0xc7, 0x84, 0x69, 0xac, 0x18, 0x6b, 0x33, 0x4e, 0x35, 0x74, 0xf7, 0x6f, 0x48, 0x9a,
+	0xbc, 0x0f, 0xcf, 0xb5, 0x3b, 0xee, 0xee, 0x2e, 0x65, 0x3e, 0x8d, 0x77, 0x5a, 0x11, 0xf3, 0xcc,
+	0xc2, 0x8a, 0xb1, 0x56, 0xdb, 0x7a, 0xf9, 0xd3, 0x2f, 0x96, 0x4f, 0xfd, 0xeb, 0x8b, 0xe5, 0xb3,
+	0x2a, 0x14, 0xee, 0xdd, 0x6b, 0x04, 0x51, 0x33, 0x74, 0x45, 0xa7, 0xf1, 0x36, 0x13, 0x9f, 0x7f,
+	0xb2, 0x0e, 0x3a, 0xc6, 0xb7, 0x99, 0x70, 0x66, 0x33, 0x1b, 0x5b, 0x11, 0xf3, 0xd0, 0x65, 0xb4,
+	0x47, 0x77, 0x44, 0x10, 0x52, 0x73, 0x6a, 0xc5, 0x58, 0x2b, 0x3a, 0x55, 0xc9, 0x78, 0x3f, 0x08,
+	0x29, 0x99, 0x83, 0x52, 0x7b, 0x37, 0x6a, 0xdf, 0x33, 0x8b, 0xb8, 0xa1, 0x08, 0x72, 0x1e, 0x6a,
+	0x74, 0x5f, 0x50, 0xc6, 0x83, 0x88, 0x99, 0x25, 0xdc, 0xc9, 0x18, 0xe4, 0x22, 0xcc, 0xb4, 0x64,
+	0xbc, 0x07, 0x3b, 0xdd, 0x28, 0x60, 0x82, 0x9b, 0x65, 0xcc, 0xa3, 0xae, 0x98, 0xb7, 0x91, 0x47,
+	0x16, 0x41, 0xe6, 0xb5, 0x13, 0x75, 0x29, 0x33, 0x2b, 0xb8, 0x5f, 0x09, 0xdd, 0xfd, 0x77, 0xba,
+	0x94, 0x91, 0x0b, 0x50, 0x97, 0x5b, 0x7b, 0x34, 0xf6, 0x82, 0xb6, 0xe0, 0x66, 0x15, 0xb7, 0xa7,
+	0x43, 0x77, 0xff, 0x8e, 0x66, 0x49, 0x6d, 0x2e, 0x68, 0x77, 0xc7, 0x77, 0xb9, 0x59, 0x43, 0xff,
+	0x15, 0x49, 0xdf, 0x72, 0xf9, 0xe6, 0xb9, 0x5f, 0x3e, 0x7d, 0x74, 0x65, 0x5e, 0x1f, 0xa3, 0xfd,
+	0xe4, 0x20, 0xa9, 0xf2, 0xda, 0xaf, 0x43, 0xf5, 0x0d, 0x2f, 0x0c, 0x84, 0xa0, 0x9e, 0x4c, 0x2d,
+	0x8c, 0x3c, 0xba, 0x8b, 0x65, 0xae, 0x3b, 0x8a, 0x90, 0xa9, 0xb9, 0x5e, 0x18, 0x70, 0x4c, 0xad,
+	0x80, 0x3b, 0x19, 0xc3, 0xfe, 0x4b, 0x05, 0x2a, 0x6f, 0x06, 0xbc, 0xdb, 0x13, 0x94, 0xcc, 0x42,
+	0x21, 0xf0, 0x50, 0xb9, 0xe8, 0x14, 0x02, 0x8f, 0xbc, 0x06, 0x90, 0x55, 0x56, 0x37, 0xc6, 0xfc,
+	0xfc, 0x93, 0xf5, 0x39, 0x5d, 0xfb, 0x37, 0x3c, 0x2f, 0xa6, 0x9c, 0xbf, 0x27, 0xe2, 0x80, 0xf9,
+	0x4e, 0x4e, 0x96, 0x7c, 0x15, 0xaa, 0xdd, 0x38, 0xda, 0x0b, 0x3c, 0x1a, 0x63, 0x03, 0x0e, 0xd3,
+	0x4b, 0x25, 0x89, 0x09, 0x95, 0x98, 0xb6, 0x69, 0xd0, 0x15, 0xd8, 0x9c, 0xba, 0x93, 0x90, 0x59,
+	0x66, 0xa5, 0x7c, 0x66, 0x26, 0x54, 0xda, 0x1d, 0x97, 0x31, 0xba, 0x8b, 0x0d, 0xa9, 0x3b, 0x09,
+	0xa9, 0x9a, 0xec, 0x06, 0x21, 0x36, 0xa2, 0xee, 0x28, 0x82, 0x7c, 0x0b, 0x8a, 0xed, 0x88, 0x0b,
+	0x2c, 0xff, 0x31, 0x8f, 0x18, 0x2a, 0x4a, 0x03, 0x78, 0x46, 0x6b, 0x27, 0x30, 0x20, 0x15, 0x65,
+	0x5c, 0x5c, 0xb8, 0x82, 0x9a, 0xa0, 0xe2, 0x42, 0x42, 0x72, 0xbb, 0x1d, 0x97, 0x53, 0x73, 0x5a,
+	0xda, 0x75, 0x14, 0x41, 0x08, 0x14, 0x45, 0x2f, 0x66, 0x66, 0x1d, 0x99, 0xb8, 0x26, 0xf3, 0x50,
+	0x96, 0xe7, 0x8b, 0x7a, 0xe6, 0xcc, 0x8a, 0xb1, 0x36, 0xe5, 0x68, 0x4a, 0xd5, 0x67, 0x8f, 0x7a,
+	0xe6, 0x2c, 0xb2, 0x15, 0x41, 0x2c, 0xa8, 0x7a, 0xd4, 0xf5, 0x76, 0x03, 0x46, 0xcd, 0xe7, 0x70,
+	0x23, 0xa5, 0xa5, 0x06, 0x65, 0x1e, 0xf5, 0xcc, 0xd3, 0x4a, 0x03, 0x09, 0x72, 0x19, 0x4e, 0xe7,
+	0xee, 0xa3, 0xba, 0x27, 0x67, 0xf0, 0x3c, 0xe4, 0xee, 0xe9, 0x0d, 0xbc, 0x31, 0xab, 0x30, 0x9b,
+	0x34, 0x4e, 0x0b, 0x12, 0x14, 0x9c, 0x49, 0xb8, 0x4a, 0x4c, 0x47, 0xc6, 0xcd, 0xe7, 0xf1, 0xcc,
+	0x2b, 0x42, 0x72, 0x5b, 0x07, 0x82, 0x72, 0x73, 0x4e, 0x5d, 0x42, 0x24, 0x64, 0x76, 0x1f, 0x04,
+	0x8c, 0xd1, 0xd8, 0x3c, 0x8b, 0x39, 0x6b, 0x0a, 0xbb, 0xe9, 0xf6, 0x38, 0x35, 0xe7, 0x55, 0x7d,
+	0x90, 0x20, 0x6f, 0x41, 0x85, 0xef, 0xba, 0xbc, 0x43, 0x3d, 0x73, 0xe1, 0xf8, 0xfd, 0x48, 0x74,
+	0xc9, 0x0d, 0x28, 0xab, 0x6b, 0x6c, 0x9a, 0xc7, 0xb7, 0xa2, 0x55, 0xa5, 0x91, 0x98, 0xde, 0xed,
+	0x31, 0xcf, 0x5c, 0x3c, 0x81, 0x11, 0xa5, 0x4a, 0xbe, 0x06, 0x95, 0x4e, 0xc0, 0x45, 0x14, 0x1f,
+	0x98, 0xd6, 0xca, 0xd4, 0xda, 0xf4, 0xc6, 0x42, 0x63, 0xf0, 0x71, 0x68, 0x6c, 0xcb, 0xc6, 0x6e,
+	0x15, 0xa5, 0x79, 0x27, 0x91, 0xb6, 0x7f, 0x08, 0x25, 0xe4, 0xcb, 0x02, 0x76, 0x68, 0xe0, 0x77,
+	0xd4, 0xa0, 0x9d, 0x72, 0x34, 0x25, 0x8f, 0x12, 0x0f, 0x3c, 0xaa, 0xae, 0xb0, 0x83, 0x6b, 0xc9,
+	0x93, 0xbd, 0x50, 0xd7, 0xd3, 0xc1, 0x75, 0xd6, 0x96, 0xa2, 0x6a, 0x16, 0x12, 0xf6, 0x9f, 0x0c,
+	0x28, 0x6d, 0xb9, 0xa2, 0xdd, 0xe9, 0xbb, 0xd6, 0xc6, 0x91, 0xaf, 0xb5, 0x05, 0x55, 0x4e, 0xef,
+	0xf7, 0x28, 0x6b, 0xab, 0x08, 0x8a, 0x4e, 0x4a, 0xcb, 0x28, 0xe2, 0x28, 0x12, 0x18, 0x45, 0xdd,
+	0xc1, 0x35, 0xb6, 0x1b, 0x5f, 0x0b, 0x1d, 0x05, 0x12, 0xb9, 0xdc, 0x4a, 0x83, 0xb9, 0xe1, 0x9c,
+	0x2f, 0x23, 0x17, 0xd7, 0xf6, 0xef, 0x0a, 0x50, 0xbf, 0x45, 0x19, 0xe5, 0x01, 0x7f, 0x0f, 0x6f,
+	0xd8, 0x75, 0x28, 0x77, 0x71, 0x5e, 0x62, 0xd8, 0xd3, 0x1b, 0xe6, 0x70, 0x65, 0xd5, 0x3c, 0xdd,
+	0xaa, 0xc9, 0xd2, 0xfe, 0xf1, 0xe9, 0xa3, 0x2b, 0x86, 0xa3, 0x55, 0xc8, 0x37, 0xa0, 0xd2, 0x92,
+	0xe9, 0x53, 0x6e, 0x16, 0xc6, 0xf5, 0x05, 0xeb, 0x93, 0x57, 0x4e, 0x54, 0xc8, 0x37, 0xa1, 0x8c,
+	0xd3, 0x8a, 0x9b, 0x53, 0xa8, 0x6c, 0x0d, 0x2b, 0x27, 0x03, 0xbc, 0xcf, 0xb9, 0x52, 0x22, 0xdf,
+	0x86, 0xaa, 0xa7, 0xc6, 0xb3, 0xec, 0x8a, 0x34, 0xb0, 0x38, 0x6c, 0x40, 0x0f, 0xf0, 0xbc, 0x7e,
+	0xaa, 0x25, 0x0b, 0xc4, 0xe8, 0xbe, 0xd0, 0xaf, 0x1a, 0xae, 0xed, 0xbf, 0x19, 0x70, 0x66, 0x9b,
+	0xfb, 0x37, 0xa2, 0x30, 0x0c, 0x84, 0xa3, 0x86, 0x2c, 0xff, 0x7f, 0xb6, 0x77, 0xf3, 0xd5, 0x0f,
+	0x9f, 0x3e, 0xba, 0x92, 0x1a, 0x95, 0x2f, 0xde, 0x85, 0xc1, 0x17, 0x6f, 0x28, 0x60, 0xfb, 0x1c,
+	0x2c, 0x0e, 0x31, 0x1d, 0xca, 0xbb, 0x11, 0xe3, 0xd4, 0xfe, 0x83, 0x01, 0x33, 0xdb, 0xdc, 0xc7,
+	0xe2, 0x6e, 0xe3, 0x7b, 0xf1, 0x0a, 0x94, 0xb9, 0x9c, 0x73, 0x93, 0xb3, 0xd3, 0x72, 0xd9, 0xbb,
+	0x53, 0x18, 0xfb, 0xa2, 0x4e, 0x0d, 0xbc, 0xa8, 0x9b, 0xeb, 0x32, 0x13, 0x6d, 0x40, 0xe6, 0xf1,
+	0xc2, 0x88, 0x3c, 0xb2, 0xa0, 0xec, 0x05, 0x38, 0xdb, 0xc7, 0x48, 0xe3, 0xff, 0xaf, 0x01, 0xb3,
+	0xdb, 0xdc, 0x97, 0x00, 0x22, 0x79, 0xa0, 0xfb, 0x1f, 0x64, 0xe3, 0x18, 0x0f, 0x72, 0xee, 0x69,
+	0x2d, 0x0c, 0x3d, 0xad, 0x78, 0x54, 0x35, 0x50, 0x52, 0x84, 0xe4, 0x06, 0xcc, 0xa3, 0xfb, 0x09,
+	0x4a, 0x42, 0x42, 0xb6, 0xb3, 0xeb, 0x8a, 0x8e, 0x59, 0x5a, 0x99, 0x92, 0xed, 0x94, 0xeb, 0xec,
+	0xa9, 0x2d, 0xe7, 0x9e, 0xda, 0xcd, 0x0d, 0x59, 0x84, 0x5c, 0x00, 0xb2, 0x10, 0x4b, 0x23, 0x0a,
+	0x91, 0xcb, 0xce, 0x5e, 0x83, 0xf9, 0x7e, 0x4e, 0x52, 0x8a, 0x41, 0x60, 0x62, 0xff, 0xca, 0x80,
+	0xca, 0x36, 0xf7, 0xe5, 0xd0, 0x3b, 0x41, 0x53, 0x4d, 0xa8, 0xe8, 0xcb, 0xa1, 0xcf, 0x6b, 0x42,
+	0xf6, 0xcd, 0xc4, 0xba, 0x9a, 0x89, 0x9b, 0x97, 0x06, 0xda, 0xb9, 0x30, 0x22, 0x0b, 0x19, 0x88,
+	0x7d, 0x19, 0x9e, 0xd3, 0xcb, 0x34, 0xee, 0xec, 0x41, 0x33, 0xf2, 0x0f, 0x9a, 0x3c, 0x9a, 0x80,
+	0x07, 0x97, 0xed, 0x05, 0x6d, 0xf1, 0x0c, 0x6d, 0x9d, 0x83, 0xd2, 0xdd, 0x20, 0xe6, 0x49, 0x53,
+	0x15, 0x21, 0xdd, 0x72, 0xda, 0x96, 0x40, 0x45, 0x25, 0xa2, 0xa9, 0xcd, 0xc6, 0x88, 0xa6, 0x58,
+	0x23, 0x6f, 0x19, 0xc6, 0x65, 0xcf, 0x01, 0xc9, 0xa8, 0xf4, 0x5c, 0xfe, 0xd9, 0xc0, 0x44, 0xbf,
+	0xdb, 0xf5, 0x5c, 0x41, 0x35, 0xc8, 0xbf, 0x06, 0x35, 0xb7, 0x27, 0x3a, 0x51, 0x1c, 0x88, 0x83,
+	0x89, 0x09, 0x64, 0xa2, 0xb9, 0xb9, 0x5c, 0x38, 0xf6, 0x5c, 0x56, 0x67, 0x2c, 0x33, 0x26, 0xb3,
+	0x59, 0x1e, 0x91, 0x4d, 0x3e, 0x50, 0x7b, 0x11, 0x16, 0x06, 0x58, 0x69, 0x5e, 0x31, 0xcc, 0xbe,
+	0xb5, 0x47, 0x99, 0x50, 0xe3, 0x44, 0x28, 0xfc, 0xd4, 0x3f, 0x0f, 0x4f, 0x30, 0xf5, 0x6a, 0x87,
+	0x4d, 0x3d, 0x7b, 0x15, 0x66, 0xd0, 0xe7, 0x68, 0x08, 0x5f, 0xd3, 0x03, 0xc7, 0xe6, 0x30, 0x8d,
+	0x62, 0xef, 0x28, 0xb4, 0x37, 0x88, 0xd3, 0x97, 0x86, 0x71, 0x7a, 0xdf, 0x29, 0xb1, 0x06, 0xd1,
+	0xf8, 0x78, 0xcc, 0x5d, 0x4b, 0x07, 0x83, 0x2d, 0x00, 0xd0, 0xa9, 0x82, 0x16, 0x83, 0x3e, 0x8f,
+	0x0a, 0x29, 0x92, 0xd7, 0x47, 0x19, 0xc7, 0x75, 0x1f, 0x2e, 0x2d, 0xf5, 0xe3, 0x52, 0xfb, 0xef,
+	0x06, 0xd4, 0xd1, 0xad, 0xfe, 0x65, 0x34, 0xe4, 0x38, 0x9f, 0x4c, 0x61, 0x20, 0x99, 0xec, 0xbe,
+	0x4d, 0x8d, 0x06, 0x90, 0xc5, 0x3c, 0x80, 0x34, 0x33, 0x00, 0x59, 0x52, 0xa9, 0x27, 0x98, 0x70,
+	0x3e, 0xc5, 0x84, 0x65, 0x65, 0x47, 0xc3, 0xbc, 0xf9, 0x14, 0xe6, 0x55, 0x14, 0x5f, 0x23, 0x37,
+	0x29, 0xdf, 0x8b, 0x25, 0x2c, 0xaf, 0x6a, 0x79, 0xa4, 0xec, 0xcb, 0x70, 0xe6, 0x5d, 0xf9, 0x23,
+	0x5b, 0x0f, 0xf6, 0xfb, 0x3d, 0xca, 0xc5, 0x98, 0x16, 0xbf, 0x0b, 0x24, 0x2f, 0xaa, 0x07, 0xc8,
+	0xf5, 0xbc, 0xec, 0x91, 0xb1, 0x83, 0x36, 0xb9, 0x0a, 0xcf, 0xa3, 0xc9, 0x74, 0x9a, 0x2a, 0xff,
+	0x83, 0xc3, 0xf4, 0x0e, 0xcc, 0xf5, 0x8b, 0x69, 0xdf, 0xaf, 0x67, 0x63, 0x52, 0x79, 0x3f, 0x1a,
+	0xf0, 0x48, 0x94, 0xec, 0x1f, 0xf5, 0xdb, 0xe5, 0x89, 0xff, 0x9b, 0x00, 0xd9, 0x47, 0x0b, 0x6d,
+	0xfa, 0xa5, 0x86, 0x9e, 0x14, 0x2d, 0x97, 0xd3, 0x86, 0xfa, 0x30, 0xa1, 0xbf, 0x70, 0x34, 0x6e,
+	0xbb, 0x7e, 0x12, 0xbb, 0x93, 0xd3, 0xb4, 0x7f, 0x6f, 0xc0, 0xd9, 0x01, 0x07, 0x3a, 0xf2, 0x3c,
+	0x66, 0x32, 0x4e, 0x84, 0x99, 0x6e, 0xf5, 0xc5, 0xa8, 0x66, 0xd3, 0xa5, 0x89, 0x31, 0x2a, 0xf7,
+	0x7d, 0x41, 0xce, 0xe9, 0xb6, 0x26, 0xb3, 0x06, 0xd3, 0xb0, 0x1d, 0xdd, 0x99, 0xfe, 0x09, 0xf4,
+	0x4c, 0x28, 0xd5, 0xa6, 0xfa, 0xac, 0x21, 0x12, 0x4d, 0x6a, 0xfd, 0xa5, 0x23, 0x3a, 0xfb, 0x3b,
+	0x3a, 0x21, 0xed, 0x46, 0x47, 0xfe, 0x5a, 0x02, 0x22, 0x54, 0xe0, 0x47, 0x01, 0xc8, 0x4a, 0xc1,
+	0xfe, 0xd8, 0xd0, 0xb5, 0xd8, 0x52, 0x78, 0xf9, 0xd9, 0x22, 0xbf, 0x39, 0xa2, 0x6f, 0x27, 0x39,
+	0x5b, 0xbf, 0x35, 0xf4, 0xe1, 0x4d, 0xa3, 0xd2, 0x89, 0xe6, 0x7e, 0x0b, 0x18, 0xc7, 0xff, 0x2d,
+	0xf0, 0x65, 0x1d, 0xab, 0x8d, 0x5f, 0x17, 0x61, 0x6a, 0x9b, 0xfb, 0xa4, 0x05, 0xb3, 0x03, 0x18,
+	0xfe, 0xe2, 0x88, 0xdf, 0x8c, 0x83, 0x10, 0xd9, 0x7a, 0xf9, 0x08, 0x42, 0x69, 0xca, 0x77, 0x00,
+	0x72, 0x18, 0x7a, 0x79, 0xa4, 0x6a, 0x26, 0x60, 0x5d, 0x9a, 0x20, 0x90, 0xda, 0xfd, 0x1e, 0x4c,
+	0xe7, 0xb1, 0xed, 0xca, 0x48, 0xbd, 0x9c, 0x84, 0xb5, 0x36, 0x49, 0x22, 0x35, 0xfd, 0x26, 0x14,
+	0x11, 0x1b, 0x2e, 0x8e, 0xd4, 0x90, 0x5b, 0xd6, 0x85, 0xb1, 0x5b, 0xa9, 0x95, 0x6d, 0xa8, 0x24,
+	0x08, 0xed, 0xfc, 0x98, 0x82, 0xe1, 0xae, 0xf5, 0xe2, 0x61, 0xbb, 0xa9, 0xb9, 0x1f, 0x40, 0xbd,
+	0x0f, 0x33, 0x8d, 0x8e, 0x20, 0x2f, 0x62, 0x5d, 0x9e, 0x28, 0x92, 0x58, 0xb7, 0x4a, 0x3f, 0x95,
+	0x47, 0x6d, 0xe3, 0xaf, 0x65, 0x28, 0xe1, 0xc1, 0x25, 0x3f, 0x4e, 0xbf, 0xc0, 0x8e, 0x08, 0x6f,
+	0x78, 0x26, 0x59, 0xab, 0x13, 0xa4, 0x34, 0x4a, 0x5a, 0xfd, 0x85, 0xf4, 0xf3, 0xe1, 0x3f, 0xfe,
+	0xf3, 0x71, 0xc1, 0x22, 0x66, 0x73, 0xe8, 0xe3, 0xb6, 0xfe, 0xcd, 0xfc, 0x9b, 0xf4, 0x9b, 0xc1,
+	0xc5, 0x31, 0x76, 0xf3, 0x73, 0xca, 0x7a, 0xf1, 0x70, 0x21, 0xed, 0xfb, 0x66, 0xe6, 0xfb, 0x3a,
+	0xf9, 0xfa, 0x08, 0xdf, 0x7a, 0x0c, 0xf0, 0xe6, 0x83, 0x64, 0xf9, 0xb0, 0xa9, 0xef, 0x5e, 0xf3,
+	0x41, 0x32, 0xc2, 0x1e, 0x92, 0x8f, 0x0c, 0xa8, 0xe8, 0x8b, 0x4d, 0x56, 0x0f, 0xf3, 0x9c, 0x8e,
+	0x23, 0xeb, 0xa5, 0x49, 0x62, 0x3a, 0xc4, 0x6b, 0x18, 0xdd, 0x2b, 0xa4, 0x71, 0xbc, 0xe8, 0xc8,
+	0xcf, 0x0c, 0x28, 0xa9, 0x0b, 0x36, 0xae, 0x5e, 0x79, 0x0c, 0x31, 0xb6, 0x5e, 0xfd, 0xbf, 0x20,
+	0xd7, 0xb3, 0x7a, 0xd9, 0x64, 0x65, 0x38, 0x22, 0xf5, 0x89, 0xa1, 0xf9, 0x00, 0xff, 0x7f, 0x48,
+	0x7e, 0x6e, 0x64, 0x9f, 0x82, 0xc7, 0x95, 0xa5, 0x1f, 0x4b, 0x8c, 0x2d, 0xcb, 0xc0, 0x85, 0xb4,
+	0xbf, 0x92, 0x45, 0x72, 0x81, 0x2c, 0x0f, 0x47, 0x92, 0x3c, 0xbc, 0xcd, 0x07, 0x81, 0xf7, 0x90,
+	0xfc, 0x04, 0xaa, 0xc9, 0x9b, 0x4e, 0x26, 0x78, 0x48, 0x1b, 0x74, 0x69, 0xa2, 0x9c, 0x0e, 0xc5,
+	0xc6, 0x28, 0xce, 0x13, 0x6b, 0x7c, 0x14, 0x5b, 0xb7, 0x3f, 0x7d, 0xbc, 0x64, 0x7c, 0xf6, 0x78,
+	0xc9, 0xf8, 0xf7, 0xe3, 0x25, 0xe3, 0xa3, 0x27, 0x4b, 0xa7, 0x3e, 0x7b, 0xb2, 0x74, 0xea, 0x9f,
+	0x4f, 0x96, 0x4e, 0x7d, 0xff, 0x9a, 0x1f, 0x88, 0x4e, 0xaf, 0xd5, 0x68, 0x47, 0xa1, 0xd6, 0x5f,
+	0x67, 0x54, 0x7c, 0x10, 0xc5, 0xf7, 0x12, 0x73, 0x01, 0xbb, 0x1b, 0xbb, 0xcd, 0x5d, 0xea, 0xf9,
+	0x34, 0x4e, 0x7f, 0x87, 0xb4, 0xca, 0xf8, 0x77, 0x91, 0x57, 0xff, 0x17, 0x00, 0x00, 0xff, 0xff,
+	0x9b, 0x96, 0x15, 0x20, 0x0e, 0x1a, 0x00, 0x00,
 }
 
 // Reference imports to suppress errors if they are not otherwise used.
@@ -854,6 +2377,14 @@ const _ = grpc.SupportPackageIsVersion4
 type MsgClient interface {
 	// CommitReceipts records a registered provider's next batch.
 	CommitReceipts(ctx context.Context, in *MsgCommitReceipts, opts ...grpc.CallOption) (*MsgCommitReceiptsResponse, error)
+	// AdmitModel shows the chain a model's shape, once, so that its answers can be judged.
+	AdmitModel(ctx context.Context, in *MsgAdmitModel, opts ...grpc.CallOption) (*MsgAdmitModelResponse, error)
+	// OpenDispute says that a committed receipt is wrong.
+	OpenDispute(ctx context.Context, in *MsgOpenDispute, opts ...grpc.CallOption) (*MsgOpenDisputeResponse, error)
+	// Move makes the next move of a side.
+	Move(ctx context.Context, in *MsgMove, opts ...grpc.CallOption) (*MsgMoveResponse, error)
+	// Convict shows two receipts of one provider for one request.
+	Convict(ctx context.Context, in *MsgConvict, opts ...grpc.CallOption) (*MsgConvictResponse, error)
 	// UpdateParams is governance's.
 	UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error)
 }
@@ -875,6 +2406,42 @@ func (c *msgClient) CommitReceipts(ctx context.Context, in *MsgCommitReceipts, o
 	return out, nil
 }
 
+func (c *msgClient) AdmitModel(ctx context.Context, in *MsgAdmitModel, opts ...grpc.CallOption) (*MsgAdmitModelResponse, error) {
+	out := new(MsgAdmitModelResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/AdmitModel", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) OpenDispute(ctx context.Context, in *MsgOpenDispute, opts ...grpc.CallOption) (*MsgOpenDisputeResponse, error) {
+	out := new(MsgOpenDisputeResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/OpenDispute", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) Move(ctx context.Context, in *MsgMove, opts ...grpc.CallOption) (*MsgMoveResponse, error) {
+	out := new(MsgMoveResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/Move", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) Convict(ctx context.Context, in *MsgConvict, opts ...grpc.CallOption) (*MsgConvictResponse, error) {
+	out := new(MsgConvictResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/Convict", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error) {
 	out := new(MsgUpdateParamsResponse)
 	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/UpdateParams", in, out, opts...)
@@ -888,6 +2455,14 @@ func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts 
 type MsgServer interface {
 	// CommitReceipts records a registered provider's next batch.
 	CommitReceipts(context.Context, *MsgCommitReceipts) (*MsgCommitReceiptsResponse, error)
+	// AdmitModel shows the chain a model's shape, once, so that its answers can be judged.
+	AdmitModel(context.Context, *MsgAdmitModel) (*MsgAdmitModelResponse, error)
+	// OpenDispute says that a committed receipt is wrong.
+	OpenDispute(context.Context, *MsgOpenDispute) (*MsgOpenDisputeResponse, error)
+	// Move makes the next move of a side.
+	Move(context.Context, *MsgMove) (*MsgMoveResponse, error)
+	// Convict shows two receipts of one provider for one request.
+	Convict(context.Context, *MsgConvict) (*MsgConvictResponse, error)
 	// UpdateParams is governance's.
 	UpdateParams(context.Context, *MsgUpdateParams) (*MsgUpdateParamsResponse, error)
 }
@@ -898,6 +2473,18 @@ type UnimplementedMsgServer struct {
 
 func (*UnimplementedMsgServer) CommitReceipts(ctx context.Context, req *MsgCommitReceipts) (*MsgCommitReceiptsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method CommitReceipts not implemented")
+}
+func (*UnimplementedMsgServer) AdmitModel(ctx context.Context, req *MsgAdmitModel) (*MsgAdmitModelResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method AdmitModel not implemented")
+}
+func (*UnimplementedMsgServer) OpenDispute(ctx context.Context, req *MsgOpenDispute) (*MsgOpenDisputeResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method OpenDispute not implemented")
+}
+func (*UnimplementedMsgServer) Move(ctx context.Context, req *MsgMove) (*MsgMoveResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Move not implemented")
+}
+func (*UnimplementedMsgServer) Convict(ctx context.Context, req *MsgConvict) (*MsgConvictResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Convict not implemented")
 }
 func (*UnimplementedMsgServer) UpdateParams(ctx context.Context, req *MsgUpdateParams) (*MsgUpdateParamsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method UpdateParams not implemented")
@@ -921,6 +2508,78 @@ func _Msg_CommitReceipts_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MsgServer).CommitReceipts(ctx, req.(*MsgCommitReceipts))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_AdmitModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgAdmitModel)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).AdmitModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/AdmitModel",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).AdmitModel(ctx, req.(*MsgAdmitModel))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_OpenDispute_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgOpenDispute)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).OpenDispute(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/OpenDispute",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).OpenDispute(ctx, req.(*MsgOpenDispute))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_Move_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgMove)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).Move(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/Move",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).Move(ctx, req.(*MsgMove))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_Convict_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgConvict)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).Convict(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/Convict",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).Convict(ctx, req.(*MsgConvict))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -953,6 +2612,22 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 			Handler:    _Msg_CommitReceipts_Handler,
 		},
 		{
+			MethodName: "AdmitModel",
+			Handler:    _Msg_AdmitModel_Handler,
+		},
+		{
+			MethodName: "OpenDispute",
+			Handler:    _Msg_OpenDispute_Handler,
+		},
+		{
+			MethodName: "Move",
+			Handler:    _Msg_Move_Handler,
+		},
+		{
+			MethodName: "Convict",
+			Handler:    _Msg_Convict_Handler,
+		},
+		{
 			MethodName: "UpdateParams",
 			Handler:    _Msg_UpdateParams_Handler,
 		},
@@ -969,6 +2644,11 @@ type QueryClient interface {
 	Batch(ctx context.Context, in *QueryBatchRequest, opts ...grpc.CallOption) (*QueryBatchResponse, error)
 	// Batches lists a provider's batches; pagination.reverse gives newest first.
 	Batches(ctx context.Context, in *QueryBatchesRequest, opts ...grpc.CallOption) (*QueryBatchesResponse, error)
+	// Model shows an admitted model.
+	Model(ctx context.Context, in *QueryModelRequest, opts ...grpc.CallOption) (*QueryModelResponse, error)
+	Dispute(ctx context.Context, in *QueryDisputeRequest, opts ...grpc.CallOption) (*QueryDisputeResponse, error)
+	// Disputes lists all disputes; pagination.reverse gives newest first.
+	Disputes(ctx context.Context, in *QueryDisputesRequest, opts ...grpc.CallOption) (*QueryDisputesResponse, error)
 }
 
 type queryClient struct {
@@ -1006,12 +2686,44 @@ func (c *queryClient) Batches(ctx context.Context, in *QueryBatchesRequest, opts
 	return out, nil
 }
 
+func (c *queryClient) Model(ctx context.Context, in *QueryModelRequest, opts ...grpc.CallOption) (*QueryModelResponse, error) {
+	out := new(QueryModelResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/Model", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryClient) Dispute(ctx context.Context, in *QueryDisputeRequest, opts ...grpc.CallOption) (*QueryDisputeResponse, error) {
+	out := new(QueryDisputeResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/Dispute", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryClient) Disputes(ctx context.Context, in *QueryDisputesRequest, opts ...grpc.CallOption) (*QueryDisputesResponse, error) {
+	out := new(QueryDisputesResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/Disputes", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueryServer is the server API for Query service.
 type QueryServer interface {
 	Params(context.Context, *QueryParamsRequest) (*QueryParamsResponse, error)
 	Batch(context.Context, *QueryBatchRequest) (*QueryBatchResponse, error)
 	// Batches lists a provider's batches; pagination.reverse gives newest first.
 	Batches(context.Context, *QueryBatchesRequest) (*QueryBatchesResponse, error)
+	// Model shows an admitted model.
+	Model(context.Context, *QueryModelRequest) (*QueryModelResponse, error)
+	Dispute(context.Context, *QueryDisputeRequest) (*QueryDisputeResponse, error)
+	// Disputes lists all disputes; pagination.reverse gives newest first.
+	Disputes(context.Context, *QueryDisputesRequest) (*QueryDisputesResponse, error)
 }
 
 // UnimplementedQueryServer can be embedded to have forward compatible implementations.
@@ -1026,6 +2738,15 @@ func (*UnimplementedQueryServer) Batch(ctx context.Context, req *QueryBatchReque
 }
 func (*UnimplementedQueryServer) Batches(ctx context.Context, req *QueryBatchesRequest) (*QueryBatchesResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Batches not implemented")
+}
+func (*UnimplementedQueryServer) Model(ctx context.Context, req *QueryModelRequest) (*QueryModelResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Model not implemented")
+}
+func (*UnimplementedQueryServer) Dispute(ctx context.Context, req *QueryDisputeRequest) (*QueryDisputeResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Dispute not implemented")
+}
+func (*UnimplementedQueryServer) Disputes(ctx context.Context, req *QueryDisputesRequest) (*QueryDisputesResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Disputes not implemented")
 }
 
 func RegisterQueryServer(s grpc1.Server, srv QueryServer) {
@@ -1086,6 +2807,60 @@ func _Query_Batches_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Query_Model_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Model(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/Model",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Model(ctx, req.(*QueryModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Query_Dispute_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryDisputeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Dispute(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/Dispute",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Dispute(ctx, req.(*QueryDisputeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Query_Disputes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryDisputesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Disputes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/Disputes",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Disputes(ctx, req.(*QueryDisputesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 var Query_serviceDesc = _Query_serviceDesc
 var _Query_serviceDesc = grpc.ServiceDesc{
 	ServiceName: "koinon.verify.v1.Query",
@@ -1102,6 +2877,18 @@ var _Query_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Batches",
 			Handler:    _Query_Batches_Handler,
+		},
+		{
+			MethodName: "Model",
+			Handler:    _Query_Model_Handler,
+		},
+		{
+			MethodName: "Dispute",
+			Handler:    _Query_Dispute_Handler,
+		},
+		{
+			MethodName: "Disputes",
+			Handler:    _Query_Disputes_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
@@ -1128,8 +2915,368 @@ func (m *Params) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.StepGas != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.StepGas))
+		i--
+		dAtA[i] = 0x48
+	}
+	if m.MaxVerdicts != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.MaxVerdicts))
+		i--
+		dAtA[i] = 0x40
+	}
+	if m.MaxOpen != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.MaxOpen))
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.BountyPoints != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.BountyPoints))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Extension != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Extension))
+		i--
+		dAtA[i] = 0x28
+	}
+	if m.Clock != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Clock))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.MoveTime != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.MoveTime))
+		i--
+		dAtA[i] = 0x18
+	}
+	{
+		size := m.ChallengerBond.Size()
+		i -= size
+		if _, err := m.ChallengerBond.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x12
 	if m.MaxCount != 0 {
 		i = encodeVarintVerify(dAtA, i, uint64(m.MaxCount))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Admitted) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Admitted) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Admitted) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Admission) > 0 {
+		i -= len(m.Admission)
+		copy(dAtA[i:], m.Admission)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Admission)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Model) > 0 {
+		i -= len(m.Model)
+		copy(dAtA[i:], m.Model)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Model)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Dispute) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Dispute) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Dispute) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.History) > 0 {
+		for iNdEx := len(m.History) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.History[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintVerify(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0x1
+			i--
+			dAtA[i] = 0xd2
+		}
+	}
+	{
+		size := m.Refund.Size()
+		i -= size
+		if _, err := m.Refund.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x1
+	i--
+	dAtA[i] = 0xca
+	{
+		size := m.Bounty.Size()
+		i -= size
+		if _, err := m.Bounty.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x1
+	i--
+	dAtA[i] = 0xc2
+	{
+		size := m.Slashed.Size()
+		i -= size
+		if _, err := m.Slashed.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x1
+	i--
+	dAtA[i] = 0xba
+	if len(m.Cause) > 0 {
+		i -= len(m.Cause)
+		copy(dAtA[i:], m.Cause)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Cause)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb2
+	}
+	if len(m.Winner) > 0 {
+		i -= len(m.Winner)
+		copy(dAtA[i:], m.Winner)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Winner)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xaa
+	}
+	if m.Bytes != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Bytes))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa0
+	}
+	if m.Moves != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Moves))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x98
+	}
+	if m.ProviderClock != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.ProviderClock))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
+	if m.ChallengerClock != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.ChallengerClock))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if m.Ended != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Ended))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
+	}
+	if m.Deadline != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Deadline))
+		i--
+		dAtA[i] = 0x78
+	}
+	if m.Moved != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Moved))
+		i--
+		dAtA[i] = 0x70
+	}
+	if m.Opened != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Opened))
+		i--
+		dAtA[i] = 0x68
+	}
+	if len(m.Turn) > 0 {
+		i -= len(m.Turn)
+		copy(dAtA[i:], m.Turn)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Turn)))
+		i--
+		dAtA[i] = 0x62
+	}
+	if len(m.Phase) > 0 {
+		i -= len(m.Phase)
+		copy(dAtA[i:], m.Phase)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Phase)))
+		i--
+		dAtA[i] = 0x5a
+	}
+	if len(m.State) > 0 {
+		i -= len(m.State)
+		copy(dAtA[i:], m.State)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.State)))
+		i--
+		dAtA[i] = 0x52
+	}
+	{
+		size := m.Bond.Size()
+		i -= size
+		if _, err := m.Bond.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x4a
+	{
+		size := m.Cost.Size()
+		i -= size
+		if _, err := m.Cost.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x42
+	if len(m.Claim) > 0 {
+		i -= len(m.Claim)
+		copy(dAtA[i:], m.Claim)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Claim)))
+		i--
+		dAtA[i] = 0x3a
+	}
+	if len(m.Channel) > 0 {
+		i -= len(m.Channel)
+		copy(dAtA[i:], m.Channel)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Channel)))
+		i--
+		dAtA[i] = 0x32
+	}
+	if len(m.Model) > 0 {
+		i -= len(m.Model)
+		copy(dAtA[i:], m.Model)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Model)))
+		i--
+		dAtA[i] = 0x2a
+	}
+	if len(m.Receipt) > 0 {
+		i -= len(m.Receipt)
+		copy(dAtA[i:], m.Receipt)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Receipt)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if len(m.Provider) > 0 {
+		i -= len(m.Provider)
+		copy(dAtA[i:], m.Provider)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Provider)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Challenger) > 0 {
+		i -= len(m.Challenger)
+		copy(dAtA[i:], m.Challenger)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Challenger)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Id != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *Moved) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Moved) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Moved) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Bytes != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Bytes))
+		i--
+		dAtA[i] = 0x20
+	}
+	if len(m.Move) > 0 {
+		i -= len(m.Move)
+		copy(dAtA[i:], m.Move)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Move)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Side) > 0 {
+		i -= len(m.Side)
+		copy(dAtA[i:], m.Side)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Side)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Height != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Height))
 		i--
 		dAtA[i] = 0x8
 	}
@@ -1213,6 +3360,39 @@ func (m *GenesisState) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.Next != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Next))
+		i--
+		dAtA[i] = 0x28
+	}
+	if len(m.Disputes) > 0 {
+		for iNdEx := len(m.Disputes) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Disputes[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintVerify(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0x22
+		}
+	}
+	if len(m.Models) > 0 {
+		for iNdEx := len(m.Models) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Models[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintVerify(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0x1a
+		}
+	}
 	if len(m.Batches) > 0 {
 		for iNdEx := len(m.Batches) - 1; iNdEx >= 0; iNdEx-- {
 			{
@@ -1303,6 +3483,303 @@ func (m *MsgCommitReceiptsResponse) MarshalTo(dAtA []byte) (int, error) {
 }
 
 func (m *MsgCommitReceiptsResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgAdmitModel) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgAdmitModel) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgAdmitModel) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Admission) > 0 {
+		i -= len(m.Admission)
+		copy(dAtA[i:], m.Admission)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Admission)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Model) > 0 {
+		i -= len(m.Model)
+		copy(dAtA[i:], m.Model)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Model)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Sender) > 0 {
+		i -= len(m.Sender)
+		copy(dAtA[i:], m.Sender)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Sender)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgAdmitModelResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgAdmitModelResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgAdmitModelResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgOpenDispute) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgOpenDispute) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgOpenDispute) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Claim) > 0 {
+		i -= len(m.Claim)
+		copy(dAtA[i:], m.Claim)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Claim)))
+		i--
+		dAtA[i] = 0x32
+	}
+	if len(m.Path) > 0 {
+		for iNdEx := len(m.Path) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.Path[iNdEx])
+			copy(dAtA[i:], m.Path[iNdEx])
+			i = encodeVarintVerify(dAtA, i, uint64(len(m.Path[iNdEx])))
+			i--
+			dAtA[i] = 0x2a
+		}
+	}
+	if m.Index != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Index))
+		i--
+		dAtA[i] = 0x20
+	}
+	if m.Batch != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Batch))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Receipt) > 0 {
+		i -= len(m.Receipt)
+		copy(dAtA[i:], m.Receipt)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Receipt)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Challenger) > 0 {
+		i -= len(m.Challenger)
+		copy(dAtA[i:], m.Challenger)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Challenger)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgOpenDisputeResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgOpenDisputeResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgOpenDisputeResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Id != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgMove) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgMove) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgMove) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Move) > 0 {
+		i -= len(m.Move)
+		copy(dAtA[i:], m.Move)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Move)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if m.Dispute != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Dispute))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Sender) > 0 {
+		i -= len(m.Sender)
+		copy(dAtA[i:], m.Sender)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Sender)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgMoveResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgMoveResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgMoveResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Winner) > 0 {
+		i -= len(m.Winner)
+		copy(dAtA[i:], m.Winner)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Winner)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgConvict) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgConvict) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgConvict) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Second) > 0 {
+		i -= len(m.Second)
+		copy(dAtA[i:], m.Second)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Second)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.First) > 0 {
+		i -= len(m.First)
+		copy(dAtA[i:], m.First)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.First)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Challenger) > 0 {
+		i -= len(m.Challenger)
+		copy(dAtA[i:], m.Challenger)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Challenger)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgConvictResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgConvictResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgConvictResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	i := len(dAtA)
 	_ = i
 	var l int
@@ -1416,6 +3893,424 @@ func (m *EventCommitted) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 		i = encodeVarintVerify(dAtA, i, uint64(len(m.Provider)))
 		i--
 		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventAdmitted) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventAdmitted) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventAdmitted) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Model) > 0 {
+		i -= len(m.Model)
+		copy(dAtA[i:], m.Model)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Model)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventOpened) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventOpened) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventOpened) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Receipt) > 0 {
+		i -= len(m.Receipt)
+		copy(dAtA[i:], m.Receipt)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Receipt)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if len(m.Provider) > 0 {
+		i -= len(m.Provider)
+		copy(dAtA[i:], m.Provider)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Provider)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Challenger) > 0 {
+		i -= len(m.Challenger)
+		copy(dAtA[i:], m.Challenger)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Challenger)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Id != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventMoved) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventMoved) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventMoved) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Deadline != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Deadline))
+		i--
+		dAtA[i] = 0x28
+	}
+	if len(m.Next) > 0 {
+		i -= len(m.Next)
+		copy(dAtA[i:], m.Next)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Next)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if len(m.Move) > 0 {
+		i -= len(m.Move)
+		copy(dAtA[i:], m.Move)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Move)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Side) > 0 {
+		i -= len(m.Side)
+		copy(dAtA[i:], m.Side)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Side)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Id != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventVerdict) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventVerdict) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventVerdict) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Burned) > 0 {
+		i -= len(m.Burned)
+		copy(dAtA[i:], m.Burned)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Burned)))
+		i--
+		dAtA[i] = 0x42
+	}
+	if len(m.Refund) > 0 {
+		i -= len(m.Refund)
+		copy(dAtA[i:], m.Refund)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Refund)))
+		i--
+		dAtA[i] = 0x3a
+	}
+	if len(m.Bounty) > 0 {
+		i -= len(m.Bounty)
+		copy(dAtA[i:], m.Bounty)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Bounty)))
+		i--
+		dAtA[i] = 0x32
+	}
+	if len(m.Slashed) > 0 {
+		i -= len(m.Slashed)
+		copy(dAtA[i:], m.Slashed)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Slashed)))
+		i--
+		dAtA[i] = 0x2a
+	}
+	if len(m.Cause) > 0 {
+		i -= len(m.Cause)
+		copy(dAtA[i:], m.Cause)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Cause)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if len(m.Winner) > 0 {
+		i -= len(m.Winner)
+		copy(dAtA[i:], m.Winner)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Winner)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Provider) > 0 {
+		i -= len(m.Provider)
+		copy(dAtA[i:], m.Provider)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Provider)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Id != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryModelRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryModelRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryModelRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Model) > 0 {
+		i -= len(m.Model)
+		copy(dAtA[i:], m.Model)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Model)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryModelResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryModelResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryModelResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	{
+		size, err := m.Model.MarshalToSizedBuffer(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0xa
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryDisputeRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryDisputeRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryDisputeRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Id != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryDisputeResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryDisputeResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryDisputeResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	{
+		size, err := m.Dispute.MarshalToSizedBuffer(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0xa
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryDisputesRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryDisputesRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryDisputesRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		{
+			size, err := m.Pagination.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintVerify(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryDisputesResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryDisputesResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryDisputesResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		{
+			size, err := m.Pagination.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintVerify(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Disputes) > 0 {
+		for iNdEx := len(m.Disputes) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Disputes[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintVerify(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
 	}
 	return len(dAtA) - i, nil
 }
@@ -1655,6 +4550,165 @@ func (m *Params) Size() (n int) {
 	if m.MaxCount != 0 {
 		n += 1 + sovVerify(uint64(m.MaxCount))
 	}
+	l = m.ChallengerBond.Size()
+	n += 1 + l + sovVerify(uint64(l))
+	if m.MoveTime != 0 {
+		n += 1 + sovVerify(uint64(m.MoveTime))
+	}
+	if m.Clock != 0 {
+		n += 1 + sovVerify(uint64(m.Clock))
+	}
+	if m.Extension != 0 {
+		n += 1 + sovVerify(uint64(m.Extension))
+	}
+	if m.BountyPoints != 0 {
+		n += 1 + sovVerify(uint64(m.BountyPoints))
+	}
+	if m.MaxOpen != 0 {
+		n += 1 + sovVerify(uint64(m.MaxOpen))
+	}
+	if m.MaxVerdicts != 0 {
+		n += 1 + sovVerify(uint64(m.MaxVerdicts))
+	}
+	if m.StepGas != 0 {
+		n += 1 + sovVerify(uint64(m.StepGas))
+	}
+	return n
+}
+
+func (m *Admitted) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Model)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Admission)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *Dispute) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Id != 0 {
+		n += 1 + sovVerify(uint64(m.Id))
+	}
+	l = len(m.Challenger)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Provider)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Receipt)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Model)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Channel)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Claim)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = m.Cost.Size()
+	n += 1 + l + sovVerify(uint64(l))
+	l = m.Bond.Size()
+	n += 1 + l + sovVerify(uint64(l))
+	l = len(m.State)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Phase)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Turn)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	if m.Opened != 0 {
+		n += 1 + sovVerify(uint64(m.Opened))
+	}
+	if m.Moved != 0 {
+		n += 1 + sovVerify(uint64(m.Moved))
+	}
+	if m.Deadline != 0 {
+		n += 1 + sovVerify(uint64(m.Deadline))
+	}
+	if m.Ended != 0 {
+		n += 2 + sovVerify(uint64(m.Ended))
+	}
+	if m.ChallengerClock != 0 {
+		n += 2 + sovVerify(uint64(m.ChallengerClock))
+	}
+	if m.ProviderClock != 0 {
+		n += 2 + sovVerify(uint64(m.ProviderClock))
+	}
+	if m.Moves != 0 {
+		n += 2 + sovVerify(uint64(m.Moves))
+	}
+	if m.Bytes != 0 {
+		n += 2 + sovVerify(uint64(m.Bytes))
+	}
+	l = len(m.Winner)
+	if l > 0 {
+		n += 2 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Cause)
+	if l > 0 {
+		n += 2 + l + sovVerify(uint64(l))
+	}
+	l = m.Slashed.Size()
+	n += 2 + l + sovVerify(uint64(l))
+	l = m.Bounty.Size()
+	n += 2 + l + sovVerify(uint64(l))
+	l = m.Refund.Size()
+	n += 2 + l + sovVerify(uint64(l))
+	if len(m.History) > 0 {
+		for _, e := range m.History {
+			l = e.Size()
+			n += 2 + l + sovVerify(uint64(l))
+		}
+	}
+	return n
+}
+
+func (m *Moved) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Height != 0 {
+		n += 1 + sovVerify(uint64(m.Height))
+	}
+	l = len(m.Side)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Move)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	if m.Bytes != 0 {
+		n += 1 + sovVerify(uint64(m.Bytes))
+	}
 	return n
 }
 
@@ -1701,6 +4755,21 @@ func (m *GenesisState) Size() (n int) {
 			n += 1 + l + sovVerify(uint64(l))
 		}
 	}
+	if len(m.Models) > 0 {
+		for _, e := range m.Models {
+			l = e.Size()
+			n += 1 + l + sovVerify(uint64(l))
+		}
+	}
+	if len(m.Disputes) > 0 {
+		for _, e := range m.Disputes {
+			l = e.Size()
+			n += 1 + l + sovVerify(uint64(l))
+		}
+	}
+	if m.Next != 0 {
+		n += 1 + sovVerify(uint64(m.Next))
+	}
 	return n
 }
 
@@ -1728,6 +4797,144 @@ func (m *MsgCommitReceipts) Size() (n int) {
 }
 
 func (m *MsgCommitReceiptsResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgAdmitModel) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sender)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Model)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Admission)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgAdmitModelResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgOpenDispute) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Challenger)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Receipt)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	if m.Batch != 0 {
+		n += 1 + sovVerify(uint64(m.Batch))
+	}
+	if m.Index != 0 {
+		n += 1 + sovVerify(uint64(m.Index))
+	}
+	if len(m.Path) > 0 {
+		for _, b := range m.Path {
+			l = len(b)
+			n += 1 + l + sovVerify(uint64(l))
+		}
+	}
+	l = len(m.Claim)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgOpenDisputeResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Id != 0 {
+		n += 1 + sovVerify(uint64(m.Id))
+	}
+	return n
+}
+
+func (m *MsgMove) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sender)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	if m.Dispute != 0 {
+		n += 1 + sovVerify(uint64(m.Dispute))
+	}
+	l = len(m.Move)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgMoveResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Winner)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgConvict) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Challenger)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.First)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Second)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgConvictResponse) Size() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -1779,6 +4986,189 @@ func (m *EventCommitted) Size() (n int) {
 	}
 	if m.Count != 0 {
 		n += 1 + sovVerify(uint64(m.Count))
+	}
+	return n
+}
+
+func (m *EventAdmitted) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Model)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *EventOpened) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Id != 0 {
+		n += 1 + sovVerify(uint64(m.Id))
+	}
+	l = len(m.Challenger)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Provider)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Receipt)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *EventMoved) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Id != 0 {
+		n += 1 + sovVerify(uint64(m.Id))
+	}
+	l = len(m.Side)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Move)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Next)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	if m.Deadline != 0 {
+		n += 1 + sovVerify(uint64(m.Deadline))
+	}
+	return n
+}
+
+func (m *EventVerdict) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Id != 0 {
+		n += 1 + sovVerify(uint64(m.Id))
+	}
+	l = len(m.Provider)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Winner)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Cause)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Slashed)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Bounty)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Refund)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	l = len(m.Burned)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryModelRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Model)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryModelResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = m.Model.Size()
+	n += 1 + l + sovVerify(uint64(l))
+	return n
+}
+
+func (m *QueryDisputeRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Id != 0 {
+		n += 1 + sovVerify(uint64(m.Id))
+	}
+	return n
+}
+
+func (m *QueryDisputeResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = m.Dispute.Size()
+	n += 1 + l + sovVerify(uint64(l))
+	return n
+}
+
+func (m *QueryDisputesRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		l = m.Pagination.Size()
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryDisputesResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Disputes) > 0 {
+		for _, e := range m.Disputes {
+			l = e.Size()
+			n += 1 + l + sovVerify(uint64(l))
+		}
+	}
+	if m.Pagination != nil {
+		l = m.Pagination.Size()
+		n += 1 + l + sovVerify(uint64(l))
 	}
 	return n
 }
@@ -1916,6 +5306,1230 @@ func (m *Params) Unmarshal(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.MaxCount |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ChallengerBond", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.ChallengerBond.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MoveTime", wireType)
+			}
+			m.MoveTime = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.MoveTime |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Clock", wireType)
+			}
+			m.Clock = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Clock |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Extension", wireType)
+			}
+			m.Extension = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Extension |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field BountyPoints", wireType)
+			}
+			m.BountyPoints = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.BountyPoints |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MaxOpen", wireType)
+			}
+			m.MaxOpen = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.MaxOpen |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MaxVerdicts", wireType)
+			}
+			m.MaxVerdicts = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.MaxVerdicts |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StepGas", wireType)
+			}
+			m.StepGas = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StepGas |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Admitted) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Admitted: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Admitted: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Model", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Model = append(m.Model[:0], dAtA[iNdEx:postIndex]...)
+			if m.Model == nil {
+				m.Model = []byte{}
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Admission", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Admission = append(m.Admission[:0], dAtA[iNdEx:postIndex]...)
+			if m.Admission == nil {
+				m.Admission = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Dispute) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Dispute: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Dispute: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Challenger", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Challenger = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Provider", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Provider = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Receipt", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Receipt = append(m.Receipt[:0], dAtA[iNdEx:postIndex]...)
+			if m.Receipt == nil {
+				m.Receipt = []byte{}
+			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Model", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Model = append(m.Model[:0], dAtA[iNdEx:postIndex]...)
+			if m.Model == nil {
+				m.Model = []byte{}
+			}
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Channel", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Channel = append(m.Channel[:0], dAtA[iNdEx:postIndex]...)
+			if m.Channel == nil {
+				m.Channel = []byte{}
+			}
+			iNdEx = postIndex
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Claim", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Claim = append(m.Claim[:0], dAtA[iNdEx:postIndex]...)
+			if m.Claim == nil {
+				m.Claim = []byte{}
+			}
+			iNdEx = postIndex
+		case 8:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Cost", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Cost.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 9:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Bond", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Bond.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 10:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field State", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.State = append(m.State[:0], dAtA[iNdEx:postIndex]...)
+			if m.State == nil {
+				m.State = []byte{}
+			}
+			iNdEx = postIndex
+		case 11:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Phase", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Phase = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 12:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Turn", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Turn = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 13:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Opened", wireType)
+			}
+			m.Opened = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Opened |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Moved", wireType)
+			}
+			m.Moved = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Moved |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 15:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Deadline", wireType)
+			}
+			m.Deadline = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Deadline |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 16:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Ended", wireType)
+			}
+			m.Ended = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Ended |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 17:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ChallengerClock", wireType)
+			}
+			m.ChallengerClock = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ChallengerClock |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 18:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ProviderClock", wireType)
+			}
+			m.ProviderClock = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ProviderClock |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 19:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Moves", wireType)
+			}
+			m.Moves = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Moves |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 20:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Bytes", wireType)
+			}
+			m.Bytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Bytes |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 21:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Winner", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Winner = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 22:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Cause", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Cause = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 23:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Slashed", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Slashed.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 24:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Bounty", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Bounty.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 25:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Refund", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Refund.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 26:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field History", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.History = append(m.History, Moved{})
+			if err := m.History[len(m.History)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Moved) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Moved: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Moved: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+			}
+			m.Height = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Height |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Side", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Side = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Move", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Move = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Bytes", wireType)
+			}
+			m.Bytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Bytes |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -2229,6 +6843,93 @@ func (m *GenesisState) Unmarshal(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Models", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Models = append(m.Models, Admitted{})
+			if err := m.Models[len(m.Models)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Disputes", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Disputes = append(m.Disputes, Dispute{})
+			if err := m.Disputes[len(m.Disputes)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Next", wireType)
+			}
+			m.Next = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Next |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := skipVerify(dAtA[iNdEx:])
@@ -2431,6 +7132,912 @@ func (m *MsgCommitReceiptsResponse) Unmarshal(dAtA []byte) error {
 		}
 		if fieldNum <= 0 {
 			return fmt.Errorf("proto: MsgCommitReceiptsResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgAdmitModel) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgAdmitModel: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgAdmitModel: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sender", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sender = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Model", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Model = append(m.Model[:0], dAtA[iNdEx:postIndex]...)
+			if m.Model == nil {
+				m.Model = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Admission", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Admission = append(m.Admission[:0], dAtA[iNdEx:postIndex]...)
+			if m.Admission == nil {
+				m.Admission = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgAdmitModelResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgAdmitModelResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgAdmitModelResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgOpenDispute) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgOpenDispute: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgOpenDispute: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Challenger", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Challenger = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Receipt", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Receipt = append(m.Receipt[:0], dAtA[iNdEx:postIndex]...)
+			if m.Receipt == nil {
+				m.Receipt = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Batch", wireType)
+			}
+			m.Batch = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Batch |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Index", wireType)
+			}
+			m.Index = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Index |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Path", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Path = append(m.Path, make([]byte, postIndex-iNdEx))
+			copy(m.Path[len(m.Path)-1], dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Claim", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Claim = append(m.Claim[:0], dAtA[iNdEx:postIndex]...)
+			if m.Claim == nil {
+				m.Claim = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgOpenDisputeResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgOpenDisputeResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgOpenDisputeResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgMove) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgMove: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgMove: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sender", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sender = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Dispute", wireType)
+			}
+			m.Dispute = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Dispute |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Move", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Move = append(m.Move[:0], dAtA[iNdEx:postIndex]...)
+			if m.Move == nil {
+				m.Move = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgMoveResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgMoveResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgMoveResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Winner", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Winner = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgConvict) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgConvict: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgConvict: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Challenger", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Challenger = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field First", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.First = append(m.First[:0], dAtA[iNdEx:postIndex]...)
+			if m.First == nil {
+				m.First = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Second", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Second = append(m.Second[:0], dAtA[iNdEx:postIndex]...)
+			if m.Second == nil {
+				m.Second = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgConvictResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgConvictResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgConvictResponse: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		default:
@@ -2750,6 +8357,1253 @@ func (m *EventCommitted) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventAdmitted) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventAdmitted: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventAdmitted: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Model", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Model = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventOpened) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventOpened: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventOpened: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Challenger", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Challenger = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Provider", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Provider = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Receipt", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Receipt = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventMoved) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventMoved: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventMoved: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Side", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Side = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Move", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Move = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Next", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Next = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Deadline", wireType)
+			}
+			m.Deadline = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Deadline |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventVerdict) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventVerdict: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventVerdict: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Provider", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Provider = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Winner", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Winner = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Cause", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Cause = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Slashed", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Slashed = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Bounty", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Bounty = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Refund", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Refund = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 8:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Burned", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Burned = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryModelRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryModelRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryModelRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Model", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Model = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryModelResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryModelResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryModelResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Model", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Model.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryDisputeRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryDisputeRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryDisputeRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryDisputeResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryDisputeResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryDisputeResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Dispute", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Dispute.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryDisputesRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryDisputesRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryDisputesRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Pagination", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Pagination == nil {
+				m.Pagination = &query.PageRequest{}
+			}
+			if err := m.Pagination.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryDisputesResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryDisputesResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryDisputesResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Disputes", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Disputes = append(m.Disputes, Dispute{})
+			if err := m.Disputes[len(m.Disputes)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Pagination", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Pagination == nil {
+				m.Pagination = &query.PageResponse{}
+			}
+			if err := m.Pagination.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipVerify(dAtA[iNdEx:])

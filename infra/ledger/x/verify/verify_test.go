@@ -10,7 +10,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/types/query"
 
 	"github.com/koinon-network/koinon/core"
-	"github.com/koinon-network/koinon/infra/ledger/internal/fixture"
+	"github.com/koinon-network/koinon/infra/ledger/fixture"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/model"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"
