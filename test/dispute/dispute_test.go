@@ -105,7 +105,7 @@ func newOrder(seed byte) order {
 }
 
 // scene is a chain with a bonded provider, an admitted model, an open channel
-// and one committed receipt.
+// and one receipt.
 type scene struct {
 	t       *testing.T
 	chain   *fixture.Chain
@@ -138,7 +138,6 @@ func newScene(t *testing.T, honest engine, o order) *scene {
 	}
 	s.channel = channels.Channels[0].Id
 	s.receipt = s.sign(honest, o, core.RequestID{7})
-	s.commit(1, s.receipt)
 	return s
 }
 
@@ -157,12 +156,6 @@ func (s *scene) sign(honest engine, o order, request core.RequestID) core.Signed
 }
 
 const cost = 24*10 + 6*100
-
-// commit puts a receipt beside another one into a batch.
-func (s *scene) commit(sequence uint64, r core.SignedReceipt) {
-	root := merkle.Root([]core.Hash{{9}, r.Digest()})
-	s.deliver(&verify.MsgCommitReceipts{Provider: text(provider), Sequence: sequence, Root: root[:], Count: 2})
-}
 
 func text(k *voucher.Key) string { return fixture.Bech32(k.Address()) }
 
@@ -190,15 +183,7 @@ func (s *scene) openMsg(by *voucher.Key, c referee.Claim) *verify.MsgOpenDispute
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p, err := merkle.Prove([]core.Hash{{9}, s.receipt.Digest()}, 1)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	msg := &verify.MsgOpenDispute{Challenger: text(by), Receipt: raw, Batch: 1, Index: 1, Claim: referee.Encode(c)}
-	for i := range p.Path {
-		msg.Path = append(msg.Path, p.Path[i][:])
-	}
-	return msg
+	return &verify.MsgOpenDispute{Challenger: text(by), Receipt: raw, Claim: referee.Encode(c)}
 }
 
 func (s *scene) dispute(id uint64) verify.Dispute {
@@ -476,15 +461,14 @@ func TestRefusals(t *testing.T) {
 	honest := open(t, shape.File(t))
 	o := honest.answer(t, newOrder(8))
 	s := newScene(t, honest, o)
-	other := s.sign(honest, o, core.RequestID{8}) // not committed
+	elsewhere := s.receipt
+	elsewhere.ChainID++
+	elsewhere.Signature, _ = provider.Sign(elsewhere.Receipt.Digest())
 	for name, v := range map[string]struct {
 		change func(m *verify.MsgOpenDispute)
 		want   error
 	}{
-		"another place":     {func(m *verify.MsgOpenDispute) { m.Index = 0 }, verify.ErrReceipt},
-		"no such batch":     {func(m *verify.MsgOpenDispute) { m.Batch = 2 }, verify.ErrReceipt},
-		"short path":        {func(m *verify.MsgOpenDispute) { m.Path = nil }, verify.ErrReceipt},
-		"not committed":     {func(m *verify.MsgOpenDispute) { m.Receipt, _ = json.Marshal(other) }, verify.ErrReceipt},
+		"another chain's":   {func(m *verify.MsgOpenDispute) { m.Receipt, _ = json.Marshal(elsewhere) }, verify.ErrReceipt},
 		"garbled":           {func(m *verify.MsgOpenDispute) { m.Receipt[20] ^= 1 }, verify.ErrReceipt},
 		"more than one":     {func(m *verify.MsgOpenDispute) { m.Receipt = append(m.Receipt, m.Receipt...) }, verify.ErrReceipt},
 		"no leaf":           {func(m *verify.MsgOpenDispute) { m.Claim = referee.Encode(referee.Claim{Position: 29}) }, verify.ErrInvalid},
@@ -512,12 +496,12 @@ func TestRefusals(t *testing.T) {
 	}
 	b := referee.EncodeMove(move)
 	for name, m := range map[string]*verify.MsgMove{
-		"a stranger":     {Sender: text(challenger2), Dispute: 1, Move: b},
-		"the other side": {Sender: text(challenger), Dispute: 1, Move: b},
-		"no dispute":     {Sender: text(provider), Dispute: 2, Move: b},
-		"garbled":        {Sender: text(provider), Dispute: 1, Move: b[:len(b)-1]},
-		"another kind":   {Sender: text(provider), Dispute: 1, Move: referee.EncodeMove(&referee.Step{})},
-		"enormous":       {Sender: text(provider), Dispute: 1, Move: make([]byte, referee.MaxMove+1)},
+		"a stranger":      {Sender: text(challenger2), Dispute: 1, Move: b},
+		"the other side":  {Sender: text(challenger), Dispute: 1, Move: b},
+		"no dispute":      {Sender: text(provider), Dispute: 2, Move: b},
+		"garbled":         {Sender: text(provider), Dispute: 1, Move: b[:len(b)-1]},
+		"another kind":    {Sender: text(provider), Dispute: 1, Move: referee.EncodeMove(&referee.Step{})},
+		"enormous":        {Sender: text(provider), Dispute: 1, Move: make([]byte, referee.MaxMove+1)},
 	} {
 		if _, err := s.chain.Deliver(m); err == nil {
 			t.Errorf("%s was taken", name)

@@ -14,7 +14,6 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/koinon-network/koinon/core"
-	"github.com/koinon-network/koinon/core/merkle"
 	"github.com/koinon-network/koinon/infra/engine/referee"
 	"github.com/koinon-network/koinon/infra/voucher"
 )
@@ -65,7 +64,7 @@ func (s msgServer) OpenDispute(goCtx context.Context, msg *MsgOpenDispute) (*Msg
 		return nil, ErrReceipt.Wrapf("it could be disputed until %d", r.Expiry)
 	}
 	provider := sdk.AccAddress(r.Provider[:])
-	if err := s.committed(ctx, provider, r.Digest(), msg); err != nil {
+	if err := s.unproven(ctx, r.Digest()); err != nil {
 		return nil, err
 	}
 	game, err := s.newGame(ctx, r, msg.Claim)
@@ -79,29 +78,6 @@ func (s msgServer) OpenDispute(goCtx context.Context, msg *MsgOpenDispute) (*Msg
 	return &MsgOpenDisputeResponse{Id: d.Id}, ctx.EventManager().EmitTypedEvents(
 		&EventOpened{Id: d.Id, Challenger: d.Challenger, Provider: d.Provider, Receipt: hex.EncodeToString(d.Receipt)},
 		&EventMoved{Id: d.Id, Side: referee.Challenger.String(), Move: "claim", Next: d.Phase, Deadline: d.Deadline})
-}
-
-// committed checks the receipt's place in a batch and that it was not proven
-// wrong before.
-func (k Keeper) committed(ctx sdk.Context, provider sdk.AccAddress, id core.Hash, msg *MsgOpenDispute) error {
-	b, err := k.batches.Get(ctx, collections.Join(provider, msg.Batch))
-	if errors.Is(err, collections.ErrNotFound) {
-		return ErrReceipt.Wrapf("the provider has no batch %d", msg.Batch)
-	}
-	if err != nil {
-		return err
-	}
-	p := merkle.Proof[core.Hash]{Index: msg.Index, Size: uint64(b.Count)}
-	for _, h := range msg.Path {
-		if len(h) != 32 {
-			return ErrReceipt.Wrap("a hash of the path does not have 32 bytes")
-		}
-		p.Path = append(p.Path, core.Hash(h))
-	}
-	if !merkle.Verify(core.Hash(b.Root), id, p) {
-		return ErrReceipt.Wrapf("it does not stand at place %d of batch %d", msg.Index, msg.Batch)
-	}
-	return k.unproven(ctx, id)
 }
 
 // unproven refuses a receipt that was proven wrong before.
@@ -166,7 +142,7 @@ func (k Keeper) start(ctx sdk.Context, challenger, provider sdk.AccAddress, r *c
 		Claim: msg.Claim, Cost: cost(r), Bond: p.ChallengerBond, Opened: now, Moved: now,
 		ChallengerClock: p.Clock, ProviderClock: p.Clock, Slashed: zero, Bounty: zero, Refund: zero,
 	}
-	d.record(ctx, referee.Challenger, "claim", len(msg.Receipt)+len(msg.Claim)+32*len(msg.Path))
+	d.record(ctx, referee.Challenger, "claim", len(msg.Receipt)+len(msg.Claim))
 	if err := k.open.Set(ctx, collections.Join(provider, id)); err != nil {
 		return d, err
 	}

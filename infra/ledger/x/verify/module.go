@@ -112,7 +112,7 @@ func (AppModule) AutoCLIOptions() *autocli.ModuleOptions {
 			RpcCommandOptions: []*autocli.RpcCommandOptions{
 				{RpcMethod: "CommitReceipts", Use: "commit-receipts", Short: "Commit to your next batch of receipts"},
 				{RpcMethod: "AdmitModel", Use: "admit-model", Short: "Show the chain a model's shape, so that its answers can be judged"},
-				{RpcMethod: "OpenDispute", Use: "open-dispute", Short: "Say that a committed receipt is wrong"},
+				{RpcMethod: "OpenDispute", Use: "open-dispute", Short: "Say that a receipt is wrong"},
 				{RpcMethod: "Move", Use: "move", Short: "Make the next move of a dispute"},
 				{RpcMethod: "Convict", Use: "convict", Short: "Show two receipts of one provider for one request"},
 				{RpcMethod: "UpdateParams", Skip: true},

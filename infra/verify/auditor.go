@@ -1,0 +1,174 @@
+package verify
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/koinon-network/koinon/core"
+)
+
+// AuditorOptions say what an [Auditor] works with: those of a litigant, and an
+// archive whose receipts it audits.
+type AuditorOptions struct {
+	LitigantOptions
+	Archive *Archive
+	// Share of the receipts that are audited, in 1/10,000. Which ones, no
+	// provider can foresee. Default 500 (5 %).
+	Share uint32
+}
+
+// Auditor re-executes a share of the receipts that arrive in an archive and
+// disputes those that are wrong. It survives restarts: how far it got is in the
+// archive, and what it opened is on chain.
+type Auditor struct {
+	opt    AuditorOptions
+	secret [32]byte // decides which receipts are audited
+}
+
+// NewAuditor returns an auditor; [Auditor.Run] works. A [Litigant] of the same
+// account pursues what it opens.
+func NewAuditor(o AuditorOptions) (*Auditor, error) {
+	o.LitigantOptions = o.withDefaults()
+	if o.Share == 0 {
+		o.Share = 500
+	}
+	a := &Auditor{opt: o}
+	_, err := rand.Read(a.secret[:])
+	return a, err
+}
+
+// Run audits what arrives, until ctx ends.
+func (a *Auditor) Run(ctx context.Context) {
+	every(ctx, a.opt.Every, func() {
+		if err := a.Round(ctx); err != nil && ctx.Err() == nil {
+			a.opt.Log.Warn("audits", "err", err)
+		}
+	})
+}
+
+// Round audits the receipts that arrived since the last one.
+func (a *Auditor) Round(ctx context.Context) error {
+	for {
+		next, id, err := a.opt.Archive.nextToAudit()
+		if err != nil || next == 0 {
+			return err
+		}
+		if a.drawn(id) {
+			if err := a.audit(ctx, id); err != nil {
+				return fmt.Errorf("receipt %s: %w", id.Short(), err) // tried again at the next round
+			}
+		}
+		if err := a.opt.Archive.audited(next); err != nil {
+			return err
+		}
+	}
+}
+
+// drawn decides by a secret whether a receipt is audited.
+func (a *Auditor) drawn(id core.ReceiptID) bool {
+	h := sha256.Sum256(append(a.secret[:], id[:]...))
+	return binary.BigEndian.Uint32(h[:])%10_000 < a.opt.Share
+}
+
+func (a *Auditor) audit(ctx context.Context, id core.ReceiptID) error {
+	ev, err := a.opt.Archive.Get(id)
+	if errors.Is(err, ErrUnknown) {
+		return nil // pruned
+	}
+	if err != nil {
+		return err
+	}
+	engine, advocate := a.opt.Engine(ev.Receipt.Model), a.opt.Advocate(ev.Receipt.Model)
+	if engine == nil || advocate == nil || ev.Receipt.Expiry <= time.Now().Unix() {
+		return nil
+	}
+	report, err := Verify(ctx, ev, engine, Facts{})
+	if err != nil {
+		return err
+	}
+	switch report.Verdict {
+	case TokenDiffers, FinishDiffers, BoundaryDiffers:
+	default:
+		return nil
+	}
+	a.opt.Report(Incident{Kind: Audited, Receipt: id, Provider: ev.Receipt.Provider, Text: report.Message})
+	err = a.accuse(ctx, ev, engine, advocate)
+	if core.CodeOf(err) == core.CodeInvalid { // no court takes it
+		a.opt.Log.Warn("a wrong answer cannot be disputed", "receipt", id, "err", err)
+		return nil
+	}
+	return err
+}
+
+func (a *Auditor) accuse(ctx context.Context, ev core.Evidence, engine core.Engine, advocate core.Advocate) error {
+	id := ev.Receipt.Digest()
+	ds, err := a.opt.Court.Disputes(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for _, d := range ds {
+		if d.Receipt == id && (d.Challenger == a.opt.Court.Address() || d.Winner == core.SideChallenger) {
+			return nil
+		}
+	}
+	judged, err := a.opt.Court.Judged(ctx, ev.Receipt.Model)
+	if err != nil {
+		return err
+	}
+	if !judged {
+		if err := a.opt.Court.AdmitModel(ctx, ev.Receipt.Model, advocate.Admission()); err != nil {
+			return err
+		}
+	}
+	c, err := computation(ctx, &ev, nil)
+	if err != nil {
+		return err
+	}
+	own, err := engine.Replay(ctx, c.Input, c.Output)
+	if err != nil {
+		return err
+	}
+	claim, err := advocate.Accuse(ctx, c, own)
+	if err != nil {
+		return err
+	}
+	n, err := a.opt.Court.OpenDispute(ctx, ev.Receipt, claim)
+	if err != nil {
+		return err
+	}
+	a.opt.Report(Incident{Kind: Opened, Receipt: id, Provider: ev.Receipt.Provider, Dispute: n, Text: "opened"})
+	return nil
+}
+
+var auditedKey = []byte("audited") // in the meta bucket: the last order looked at
+
+// nextToAudit is the receipt that follows the last one looked at; 0 when there
+// is none.
+func (a *Archive) nextToAudit() (order uint64, id core.ReceiptID, err error) {
+	err = a.db.View(func(tx *bolt.Tx) error {
+		from := tx.Bucket(metaBucket).Get(auditedKey)
+		c := tx.Bucket(orderBucket).Cursor()
+		k, v := c.First()
+		if from != nil {
+			if k, v = c.Seek(from); k != nil && string(k) == string(from) {
+				k, v = c.Next()
+			}
+		}
+		if k != nil {
+			order, id = binary.BigEndian.Uint64(k), core.Hash(v)
+		}
+		return nil
+	})
+	return order, id, err
+}
+
+func (a *Archive) audited(order uint64) error {
+	return a.failed(a.writer.Do(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(auditedKey, number(order)) }))
+}

@@ -1,0 +1,175 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/koinon-network/koinon/core"
+)
+
+// LitigantOptions say what a [Litigant] works with. Court, Evidence, Engine and
+// Advocate are required.
+type LitigantOptions struct {
+	Court core.Court
+	// Evidence is where the account keeps what it needs to know of its receipts.
+	Evidence func(core.ReceiptID) (core.Evidence, error)
+	// Engine and Advocate return those of a model, nil where it is not at hand.
+	Engine   func(core.ModelID) core.Engine
+	Advocate func(core.ModelID) core.Advocate
+	// Every is the pause between two looks at the chain. Default 1 s.
+	Every time.Duration
+	// Report is told what happens. Optional.
+	Report func(Incident)
+	Log    *slog.Logger
+}
+
+func (o LitigantOptions) withDefaults() LitigantOptions {
+	if o.Every <= 0 {
+		o.Every = time.Second
+	}
+	if o.Report == nil {
+		o.Report = func(Incident) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Incident is something that happened to a receipt.
+type Incident struct {
+	Kind     IncidentKind   `json:"kind"`
+	Receipt  core.ReceiptID `json:"receipt"`
+	Provider core.Address   `json:"provider"`
+	Dispute  uint64         `json:"dispute,omitempty"`
+	Side     string         `json:"side,omitempty"` // who moved
+	Text     string         `json:"text"`
+}
+
+// IncidentKind is a sort of incident.
+type IncidentKind string
+
+// Kinds of incidents.
+const (
+	Audited  IncidentKind = "audit"   // an answer was re-executed and is wrong
+	Opened   IncidentKind = "dispute" // a dispute was opened
+	Moved    IncidentKind = "move"
+	Verdicts IncidentKind = "verdict"
+)
+
+// Litigant makes one account's moves in the disputes that it is a party of: a
+// provider defends its receipts, an auditor pursues what it accused. It keeps
+// nothing but what chain and evidence hold, so that it goes on after any stop.
+type Litigant struct {
+	opt  LitigantOptions
+	open map[uint64]bool // disputes of this account that were not over at the last look
+}
+
+// NewLitigant returns a litigant; [Litigant.Run] works.
+func NewLitigant(o LitigantOptions) *Litigant {
+	return &Litigant{opt: o.withDefaults(), open: map[uint64]bool{}}
+}
+
+// Run looks at the chain and moves, until ctx ends.
+func (l *Litigant) Run(ctx context.Context) {
+	every(ctx, l.opt.Every, func() {
+		if err := l.Round(ctx); err != nil && ctx.Err() == nil {
+			l.opt.Log.Warn("disputes", "err", err)
+		}
+	})
+}
+
+func every(ctx context.Context, pause time.Duration, work func()) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		work()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Round makes every move that is due.
+func (l *Litigant) Round(ctx context.Context) error {
+	ds, err := l.opt.Court.Disputes(ctx, 0)
+	if err != nil {
+		return err
+	}
+	me := l.opt.Court.Address()
+	var errs []error
+	for _, d := range ds {
+		if d.Challenger != me && d.Provider != me {
+			continue
+		}
+		if d.Winner != "" {
+			if l.open[d.ID] {
+				delete(l.open, d.ID)
+				l.opt.Report(Incident{Verdicts, d.Receipt, d.Provider, d.ID, d.Winner, d.Cause})
+			}
+			continue
+		}
+		l.open[d.ID] = true
+		if d.Turn == core.SideProvider && d.Provider == me || d.Turn == core.SideChallenger && d.Challenger == me {
+			if err := l.move(ctx, d.ID); err != nil {
+				errs = append(errs, fmt.Errorf("dispute %d: %w", d.ID, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Litigant) move(ctx context.Context, id uint64) error {
+	d, err := l.opt.Court.Dispute(ctx, id)
+	if err != nil {
+		return err
+	}
+	advocate := l.opt.Advocate(d.Model)
+	if advocate == nil {
+		return core.Errorf(core.CodeUnavailable, "the model %s is not at hand", d.Model.Short())
+	}
+	ev, err := l.opt.Evidence(d.Receipt)
+	if err != nil {
+		return err
+	}
+	c, err := computation(ctx, &ev, l.opt.Engine(d.Model))
+	if err != nil {
+		return err
+	}
+	move, err := advocate.Move(ctx, c, d.State)
+	if err != nil {
+		return err
+	}
+	if err := l.opt.Court.MoveDispute(ctx, id, move); err != nil {
+		return err
+	}
+	l.opt.Report(Incident{Moved, d.Receipt, d.Provider, id, d.Turn, fmt.Sprintf("%s shown, %d bytes", d.Phase, len(move))})
+	return nil
+}
+
+// input is what the engine answered a request from.
+func input(ev *core.Evidence, seed core.Seed) core.SequenceInput {
+	q := &ev.Request.Request
+	return core.SequenceInput{Input: q.Input, Sampler: q.Sampler, Seed: seed, Base: len(q.Input) - int(q.Prompt), Salt: q.Salt(seed), Trace: true}
+}
+
+// computation opens evidence. Leaves that were not kept are computed again,
+// where there is an engine.
+func computation(ctx context.Context, ev *core.Evidence, e core.Engine) (core.Computation, error) {
+	report, seed := check(ev, Facts{})
+	if report.Verdict != Matches {
+		return core.Computation{}, core.Errorf(core.CodeInvalid, "the evidence at hand is no evidence: %s", report.Message)
+	}
+	c := core.Computation{Input: input(ev, seed), Output: ev.Output, Boundaries: ev.Boundaries}
+	if len(c.Boundaries) > 0 || e == nil {
+		return c, nil
+	}
+	own, err := e.Replay(ctx, c.Input, c.Output)
+	c.Boundaries = own.Boundaries
+	return c, err
+}
