@@ -69,8 +69,9 @@ type Computation struct {
 // Advocate knows a model's weights and finds what to say in disputes about its
 // answers. Methods are safe for concurrent use.
 type Advocate interface {
-	// Admission shows the model's shape to the chain.
-	Admission() []byte
+	// Admission shows the model's shape to the chain. It fails with CodeInvalid
+	// where the chain does not judge such models.
+	Admission() ([]byte, error)
 	// Accuse names the first thing that is wrong with an answer, given what the
 	// model itself makes of it. It fails with CodeInvalid where the rules know no
 	// claim.

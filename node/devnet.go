@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 	"github.com/koinon-network/koinon/infra/ledger/keys"
 	"github.com/koinon-network/koinon/infra/ledger/localnet"
 	"github.com/koinon-network/koinon/infra/ledger/rpc"
+	chainverify "github.com/koinon-network/koinon/infra/ledger/x/verify"
+	"github.com/koinon-network/koinon/infra/verify"
 )
 
 // DevnetConfig says what network to run. The zero value is good but for Home.
@@ -29,6 +32,9 @@ type DevnetConfig struct {
 	Providers  int    // default 3
 	Model      string // GGUF file; default the built-in model
 	Reset      bool   // delete everything in Home first
+	// Cheat makes the first provider deceive in one of the [Cheats]; then every
+	// answer is audited.
+	Cheat string
 	// Progress is told what is being done, in a few words. Optional.
 	Progress func(step string)
 }
@@ -45,6 +51,9 @@ type Devnet struct {
 	model     *model.Model
 	Providers []*Provider
 	Gateway   *Gateway
+	auditor   *Auditor
+	cheat     *cheat
+	incidents chan verify.Incident
 	info      DevnetInfo
 }
 
@@ -86,6 +95,7 @@ type DevnetProvider struct {
 const (
 	accountGateway = "gateway"
 	accountFaucet  = "faucet"
+	accountAuditor = "auditor"
 )
 
 // blockTime is what validators aim at; a block takes about a quarter longer.
@@ -106,7 +116,10 @@ func StartDevnet(ctx context.Context, cfg DevnetConfig) (_ *Devnet, err error) {
 	if cfg.Providers < 1 || cfg.Providers > maxProviders {
 		return nil, core.Errorf(core.CodeInvalid, "a devnet has 1 to %d providers, not %d", maxProviders, cfg.Providers)
 	}
-	d := &Devnet{cfg: cfg}
+	if cfg.Cheat != "" && !slices.Contains(Cheats, cfg.Cheat) {
+		return nil, core.Errorf(core.CodeInvalid, "there is no cheat %q; possible are %s", cfg.Cheat, strings.Join(Cheats, ", "))
+	}
+	d := &Devnet{cfg: cfg, incidents: make(chan verify.Incident, 256)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -148,7 +161,10 @@ func (d *Devnet) open() (err error) {
 		}
 	}
 	d.cfg.Progress("opening the model")
-	d.model, err = OpenModel(d.cfg.Model, d.cfg.Progress)
+	if d.model, err = OpenModel(d.cfg.Model, d.cfg.Progress); err != nil || d.cfg.Cheat == "" {
+		return err
+	}
+	d.cheat, err = newCheat(d.cfg.Cheat, d.cfg.Model, d.model)
 	return err
 }
 
@@ -181,7 +197,7 @@ func (d *Devnet) startChain(ctx context.Context) error {
 				}
 				g.Credit(a, amount)
 			}
-			return nil
+			return hurry(g)
 		},
 	})
 	if err != nil {
@@ -189,6 +205,17 @@ func (d *Devnet) startChain(ctx context.Context) error {
 	}
 	d.client, err = client.New(ctx, d.chain.Nodes[0].Client)
 	return err
+}
+
+// hurry gives the parties of a dispute seconds where a public network gives
+// them minutes.
+func hurry(g *app.Genesis) error {
+	var s chainverify.GenesisState
+	if err := g.Get(chainverify.ModuleName, &s); err != nil {
+		return err
+	}
+	s.Params.MoveTime, s.Params.Clock, s.Params.Extension = 15, 120, 5
+	return g.Set(chainverify.ModuleName, &s)
 }
 
 // purse of keys that a devnet works with.
@@ -208,7 +235,7 @@ func (d *Devnet) openRing() (*ring, error) {
 		return nil, err
 	}
 	r := &ring{kr, map[string]core.Address{}}
-	names := []string{accountGateway, accountFaucet}
+	names := []string{accountGateway, accountFaucet, accountAuditor}
 	for i := range d.cfg.Providers {
 		names = append(names, providerAccount(i))
 	}
@@ -257,11 +284,15 @@ func (d *Devnet) startRoles(ctx context.Context) error {
 		return err
 	}
 	d.cfg.Progress("starting the providers")
-	d.Providers = make([]*Provider, d.cfg.Providers)
+	free, err := d.atLarge(ctx)
+	if err != nil {
+		return err
+	}
+	d.Providers = make([]*Provider, len(free))
 	var group errgroup.Group
-	for i := range d.Providers {
+	for n, i := range free {
 		group.Go(func() (err error) {
-			d.Providers[i], err = d.startProvider(ctx, i)
+			d.Providers[n], err = d.startProvider(ctx, i, n == 0)
 			return err
 		})
 	}
@@ -272,6 +303,9 @@ func (d *Devnet) startRoles(ctx context.Context) error {
 	if err := d.startGateway(ctx); err != nil {
 		return err
 	}
+	if err := d.startAuditor(ctx); err != nil {
+		return err
+	}
 	d.cfg.Progress("opening payment channels")
 	if err := d.Gateway.Ready(ctx); err != nil {
 		return err
@@ -279,21 +313,25 @@ func (d *Devnet) startRoles(ctx context.Context) error {
 	return d.describe(ctx)
 }
 
-// fund gives provider accounts that came after genesis something to bond.
+// fund gives accounts that came after genesis something to bond.
 func (d *Devnet) fund(ctx context.Context) error {
 	faucet, err := d.wallet(accountFaucet)
 	if err != nil {
 		return err
 	}
+	names := []string{accountAuditor}
 	for i := range d.cfg.Providers {
-		a := d.ring.accounts[providerAccount(i)]
+		names = append(names, providerAccount(i))
+	}
+	for _, name := range names {
+		a := d.ring.accounts[name]
 		b, err := d.client.Balance(ctx, a)
 		if err != nil {
 			return err
 		}
 		if b.IsZero() {
 			if err := faucet.Send(ctx, a, core.Koin(1_000)); err != nil {
-				return fmt.Errorf("funding %s: %w", providerAccount(i), err)
+				return fmt.Errorf("funding %s: %w", name, err)
 			}
 		}
 	}
@@ -307,7 +345,26 @@ func devnetPrice(i int) (in, out core.Amount) {
 	return unit.Mul(uint64(10 + i)).Div(10), unit.Mul(uint64(10 + i)).Div(5)
 }
 
-func (d *Devnet) startProvider(ctx context.Context, i int) (*Provider, error) {
+// atLarge are the providers that are not jailed for a wrong answer.
+func (d *Devnet) atLarge(ctx context.Context) (free []int, err error) {
+	ps, err := d.client.Providers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range d.cfg.Providers {
+		a := d.ring.accounts[providerAccount(i)]
+		if !slices.ContainsFunc(ps, func(p core.Provider) bool { return p.Address == a && p.Jailed }) {
+			free = append(free, i)
+		}
+	}
+	if len(free) == 0 {
+		return nil, &core.Error{Code: core.CodeNoProvider, Message: "all providers of this devnet were convicted of wrong answers and are jailed", Next: "start anew with --reset, or with more --providers"}
+	}
+	return free, nil
+}
+
+// startProvider starts provider i; the first one cheats if anybody does.
+func (d *Devnet) startProvider(ctx context.Context, i int, first bool) (*Provider, error) {
 	name := providerAccount(i)
 	w, err := d.wallet(name)
 	if err != nil {
@@ -318,11 +375,20 @@ func (d *Devnet) startProvider(ctx context.Context, i int) (*Provider, error) {
 		return nil, err
 	}
 	in, out := devnetPrice(i)
-	p, err := StartProvider(ctx, ProviderConfig{
+	cfg := ProviderConfig{
 		Dir: d.home.Path("providers", name), Chain: d.client, Wallet: w, PeerKey: key, Model: d.model, Name: ModelName(d.cfg.Model), Licence: "Apache-2.0",
 		Moniker: name, Hardware: Hardware(), PriceIn: in, PriceOut: out, Bond: core.Koin(500), Listen: d.lastAddrs(ctx, w.Address()),
 		ReceiptInterval: 30 * time.Second, ClaimEvery: time.Minute, Log: d.log.logger().With("role", name),
-	})
+		Report: func(i verify.Incident) {
+			if i.Kind != verify.Verdicts { // the auditor tells
+				d.report(i)
+			}
+		},
+	}
+	if first && d.cheat != nil {
+		cfg.Engine, cfg.Advocate = d.cheat.engine, d.cheat.advocate
+	}
+	p, err := StartProvider(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -374,6 +440,36 @@ func (d *Devnet) startGateway(ctx context.Context) error {
 	})
 	return err
 }
+
+// startAuditor audits a twentieth of the answers, or all of them where somebody
+// is known to cheat.
+func (d *Devnet) startAuditor(ctx context.Context) error {
+	w, err := d.wallet(accountAuditor)
+	if err != nil {
+		return err
+	}
+	share := uint32(500)
+	if d.cheat != nil {
+		share = 10_000
+	}
+	d.auditor, err = StartAuditor(ctx, AuditorConfig{
+		Court: w, Archive: d.Gateway.Archive(), Models: map[core.ModelID]*model.Model{d.model.Root(): d.model}, Share: share,
+		Report: d.report, Log: d.log.logger().With("role", accountAuditor),
+	})
+	return err
+}
+
+// report passes an incident on to whoever watches; nobody is waited for.
+func (d *Devnet) report(i verify.Incident) {
+	select {
+	case d.incidents <- i:
+	default:
+	}
+}
+
+// Incidents are wrong answers that were found and the moves of the disputes
+// about them.
+func (d *Devnet) Incidents() <-chan verify.Incident { return d.incidents }
 
 // metrics adds the providers' counters.
 func (d *Devnet) metrics(m *MetricWriter) {
@@ -430,6 +526,9 @@ func ReadDevnet(home string) (i DevnetInfo, err error) {
 // then who answers, then the chain that both settle on.
 func (d *Devnet) Close() error {
 	var errs []error
+	if d.auditor != nil {
+		errs = append(errs, d.auditor.Close())
+	}
 	if d.Gateway != nil {
 		errs = append(errs, d.Gateway.Close())
 	} else if d.listener != nil {
@@ -448,6 +547,7 @@ func (d *Devnet) Close() error {
 	if d.chain != nil {
 		errs = append(errs, d.chain.Stop())
 	}
+	errs = append(errs, d.cheat.close())
 	if d.model != nil {
 		errs = append(errs, d.model.Close())
 	}

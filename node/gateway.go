@@ -174,6 +174,9 @@ func (g *Gateway) Ready(ctx context.Context) error {
 	}
 }
 
+// Archive keeps the evidence of all answers.
+func (g *Gateway) Archive() *verify.Archive { return g.archive }
+
 // Purse is the gateway's money.
 func (g *Gateway) Purse() *payment.Purse { return g.purse }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/koinon-network/koinon/core"
@@ -31,6 +32,11 @@ type ProviderConfig struct {
 	// Model answers; the caller closes it after the provider. Several providers
 	// of one process may share it.
 	Model *model.Model
+	// Engine and Advocate replace Model's own for answers and disputes. Optional.
+	Engine   core.Engine
+	Advocate core.Advocate
+	// Report is told of the disputes that this provider is a party of. Optional.
+	Report func(verify.Incident)
 	// Name under which the model is published if the chain does not know it yet.
 	Name     string
 	Licence  string
@@ -54,6 +60,8 @@ type Provider struct {
 	till   *payment.Till
 	notary *verify.Notary
 	worker *compute.Worker
+	cancel context.CancelFunc
+	work   sync.WaitGroup
 }
 
 // StartProvider opens the provider's books, serves requests, and makes the
@@ -72,7 +80,14 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	p := &Provider{cfg: cfg}
+	if cfg.Engine == nil {
+		cfg.Engine = cfg.Model
+	}
+	if cfg.Advocate == nil {
+		cfg.Advocate = newAdvocate(cfg.Model)
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p := &Provider{cfg: cfg, cancel: cancel}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -95,7 +110,7 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 		return p, err
 	}
 	offer := core.Offer{Model: cfg.Model.Root(), Tier: core.TierExact, PriceIn: cfg.PriceIn, PriceOut: cfg.PriceOut, Slots: uint32(cfg.Slots)}
-	if p.worker, err = compute.New(compute.Config{ChainID: st.EVMChainID, Engine: cfg.Model, Offer: offer, Signer: cfg.Wallet, VRF: vrf, Cashier: p.till, Notary: p.notary,
+	if p.worker, err = compute.New(compute.Config{ChainID: st.EVMChainID, Engine: cfg.Engine, Offer: offer, Signer: cfg.Wallet, VRF: vrf, Cashier: p.till, Notary: p.notary,
 		Registered: func(ctx context.Context, a core.Address) (bool, error) { return Registered(ctx, cfg.Chain, a) }, Admit: cfg.Model.Check, Slots: cfg.Slots}); err != nil {
 		return p, err
 	}
@@ -105,7 +120,30 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	p.host.Serve(p.worker)
 	p.host.ServeBlobs(p.blob)
 	p.host.ServeEvidence(cfg.Wallet.Address(), p.evidence)
-	return p, p.announce(ctx, st.ChainID, offer)
+	if err := p.announce(ctx, st.ChainID, offer); err != nil {
+		return p, err
+	}
+	p.work.Go(func() { p.litigant().Run(background) })
+	return p, nil
+}
+
+// litigant defends the provider's receipts.
+func (p *Provider) litigant() *verify.Litigant {
+	return verify.NewLitigant(verify.LitigantOptions{
+		Court: p.cfg.Wallet, Evidence: p.notary.Get, Report: p.cfg.Report, Log: p.cfg.Log,
+		Engine: func(id core.ModelID) core.Engine {
+			if id != p.cfg.Model.Root() {
+				return nil
+			}
+			return p.cfg.Engine
+		},
+		Advocate: func(id core.ModelID) core.Advocate {
+			if id != p.cfg.Model.Root() {
+				return nil
+			}
+			return p.cfg.Advocate
+		},
+	})
 }
 
 // Address is the provider's account.
@@ -126,6 +164,8 @@ func (p *Provider) Retire(ctx context.Context) error { return p.cfg.Wallet.PostO
 // Close drains the work for a moment, claims what is owed, and closes the books.
 func (p *Provider) Close() error {
 	var errs []error
+	p.cancel()
+	p.work.Wait()
 	if p.worker != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		p.worker.Drain(ctx)
@@ -173,6 +213,9 @@ func (p *Provider) announce(ctx context.Context, chainID string, offer core.Offe
 	}
 	me := core.Provider{Address: p.Address(), Moniker: p.cfg.Moniker, PeerID: p.PeerID(), Addrs: p.Addrs(), Bond: p.cfg.Bond, Hardware: p.cfg.Hardware}
 	i := slices.IndexFunc(ps, func(x core.Provider) bool { return x.Address == me.Address })
+	if i >= 0 && ps[i].Jailed {
+		return &core.Error{Code: core.CodeUnauthorized, Message: "this provider was convicted of a wrong answer and is jailed", Next: "koinon dispute list shows why; serve with another account"}
+	}
 	if i < 0 || ps[i].PeerID != me.PeerID || ps[i].Moniker != me.Moniker || !slices.Equal(ps[i].Addrs, me.Addrs) {
 		sig := ed25519.Sign(p.cfg.PeerKey, core.PeerBinding(chainID, me.Address))
 		if err := p.cfg.Wallet.RegisterProvider(ctx, me, sig); err != nil {

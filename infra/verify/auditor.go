@@ -123,7 +123,11 @@ func (a *Auditor) accuse(ctx context.Context, ev core.Evidence, engine core.Engi
 		return err
 	}
 	if !judged {
-		if err := a.opt.Court.AdmitModel(ctx, ev.Receipt.Model, advocate.Admission()); err != nil {
+		admission, err := advocate.Admission()
+		if err != nil {
+			return err
+		}
+		if err := a.opt.Court.AdmitModel(ctx, ev.Receipt.Model, admission); err != nil {
 			return err
 		}
 	}

@@ -56,7 +56,8 @@ type IncidentKind string
 const (
 	Audited  IncidentKind = "audit"   // an answer was re-executed and is wrong
 	Opened   IncidentKind = "dispute" // a dispute was opened
-	Moved    IncidentKind = "move"
+	Moved    IncidentKind = "move"    // this side moved
+	Refused  IncidentKind = "refused" // this side's move does not hold
 	Verdicts IncidentKind = "verdict"
 )
 
@@ -65,12 +66,12 @@ const (
 // nothing but what chain and evidence hold, so that it goes on after any stop.
 type Litigant struct {
 	opt  LitigantOptions
-	open map[uint64]bool // disputes of this account that were not over at the last look
+	open map[uint64]string // disputes that were not over at the last look: why the last move was refused
 }
 
 // NewLitigant returns a litigant; [Litigant.Run] works.
 func NewLitigant(o LitigantOptions) *Litigant {
-	return &Litigant{opt: o.withDefaults(), open: map[uint64]bool{}}
+	return &Litigant{opt: o.withDefaults(), open: map[uint64]string{}}
 }
 
 // Run looks at the chain and moves, until ctx ends.
@@ -108,20 +109,40 @@ func (l *Litigant) Round(ctx context.Context) error {
 			continue
 		}
 		if d.Winner != "" {
-			if l.open[d.ID] {
+			if _, watched := l.open[d.ID]; watched {
 				delete(l.open, d.ID)
-				l.opt.Report(Incident{Verdicts, d.Receipt, d.Provider, d.ID, d.Winner, d.Cause})
+				l.opt.Report(Incident{Verdicts, d.Receipt, d.Provider, d.ID, d.Winner, verdictText(&d)})
 			}
 			continue
 		}
-		l.open[d.ID] = true
+		if _, watched := l.open[d.ID]; !watched {
+			l.open[d.ID] = ""
+		}
 		if d.Turn == core.SideProvider && d.Provider == me || d.Turn == core.SideChallenger && d.Challenger == me {
 			if err := l.move(ctx, d.ID); err != nil {
+				l.refused(&d, err)
 				errs = append(errs, fmt.Errorf("dispute %d: %w", d.ID, err))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// verdictText is a verdict's cause and what it moved.
+func verdictText(d *core.Dispute) string {
+	if d.Slashed.IsZero() {
+		return d.Cause
+	}
+	return fmt.Sprintf("%s; %s slashed, %s back to the consumer, %s to the challenger, the rest burned", d.Cause, d.Slashed.Format(), d.Refund.Format(), d.Bounty.Format())
+}
+
+// refused reports once why this side has no move that holds.
+func (l *Litigant) refused(d *core.Dispute, err error) {
+	if core.CodeOf(err) != core.CodeInvalid || l.open[d.ID] == err.Error() {
+		return
+	}
+	l.open[d.ID] = err.Error()
+	l.opt.Report(Incident{Refused, d.Receipt, d.Provider, d.ID, d.Turn, err.Error()})
 }
 
 func (l *Litigant) move(ctx context.Context, id uint64) error {
@@ -148,7 +169,11 @@ func (l *Litigant) move(ctx context.Context, id uint64) error {
 	if err := l.opt.Court.MoveDispute(ctx, id, move); err != nil {
 		return err
 	}
-	l.opt.Report(Incident{Moved, d.Receipt, d.Provider, id, d.Turn, fmt.Sprintf("%s shown, %d bytes", d.Phase, len(move))})
+	text := fmt.Sprintf("points at the %s", d.Phase)
+	if d.Turn == core.SideProvider {
+		text = fmt.Sprintf("shows the %s, %d bytes", d.Phase, len(move))
+	}
+	l.opt.Report(Incident{Moved, d.Receipt, d.Provider, id, d.Turn, text})
 	return nil
 }
 

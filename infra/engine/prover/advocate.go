@@ -30,7 +30,9 @@ func NewAdvocate(p *Prover) *Advocate {
 }
 
 // Admission implements core.Advocate.
-func (v *Advocate) Admission() []byte { return referee.Encode(v.prover.Admission()) }
+func (v *Advocate) Admission() ([]byte, error) {
+	return referee.Encode(v.prover.Admission()), nil
+}
 
 // answer finds or prepares an answer. The lock is held.
 func (v *Advocate) answer(c core.Computation) *Answer {
