@@ -330,7 +330,7 @@ func TestToolsForATemplateWithoutThem(t *testing.T) {
 }
 
 func TestEmbeddings(t *testing.T) {
-	w := newWorld(t, behaviour{}, behaviour{})
+	w := newWorld(t, behaviour{})
 	get := func(extra string) (int, object) {
 		resp := w.post(t, w.gateway(), "/v1/embeddings", `{"model":"toy",`+extra+`}`)
 		return resp.StatusCode, body(t, resp)

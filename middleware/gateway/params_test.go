@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/chat"
 )
 
 func TestChatParameters(t *testing.T) {
@@ -129,6 +130,8 @@ func TestBodies(t *testing.T) {
 func FuzzChatRequest(f *testing.F) {
 	f.Add([]byte(`{"model":"m","messages":[{"role":"user","content":"hi"}],"stop":["a"]}`))
 	f.Add([]byte(`{"messages":[{"content":[{"type":"text","text":"x"}]}],"temperature":1e300}`))
+	f.Add([]byte(`{"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"a","content":""}],` +
+		`"tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"type":"object","properties":{"a":{"enum":[1]}}}}}],"tool_choice":"required","response_format":{"type":"json_object"},"logit_bias":{"1":2}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var body chatRequest
 		if decode(b, &body) != nil {
@@ -137,6 +140,38 @@ func FuzzChatRequest(f *testing.F) {
 		if s, err := body.sampler(core.Sampler{}); err == nil && (s.Temperature > 2*micro || s.TopP > micro) {
 			t.Fatalf("%s passes as %+v", b, s)
 		}
-		_, _ = body.conversation()
+		p, err := body.plan()
+		if err != nil {
+			return
+		}
+		if p.n < 1 || p.n > maxN || p.logprobs > core.MaxLogprobs || len(p.messages) == 0 {
+			t.Fatalf("%s passes as %+v", b, p)
+		}
+		if p.tools != nil {
+			c, err := p.tools.constraint(chat.Hermes(), p.format)
+			if err == nil && c != nil && (c.Grammar == "" || len(c.Grammar) > core.MaxGrammar) {
+				t.Fatalf("%s gives %+v", b, c)
+			}
+		}
+		if (*toolbox)(nil).told(p.messages); p.tools != nil {
+			p.tools.told(p.messages)
+		}
+	})
+}
+
+func FuzzOtherRequests(f *testing.F) {
+	f.Add([]byte(`{"model":"m","prompt":["a"],"n":2,"logprobs":3,"echo":true}`))
+	f.Add([]byte(`{"model":"m","input":[[1,2]],"dimensions":3,"encoding_format":"base64"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c completionRequest
+		if decode(b, &c) == nil && c.check() == nil {
+			if n, _ := c.count(); n*len(c.Prompt) < 1 || n*len(c.Prompt) > maxChoices || c.logprobs() > core.MaxLogprobs {
+				t.Fatalf("%s passes", b)
+			}
+		}
+		var e embeddingRequest
+		if decode(b, &e) == nil && e.check() == nil && (len(e.Input) == 0 || len(e.Input) > maxInputs) {
+			t.Fatalf("%s passes", b)
+		}
 	})
 }
