@@ -53,7 +53,7 @@ func (m *Model) Probe(ctx context.Context, input []core.Token, layer int) (Probe
 	if layer < m.config.layers {
 		p.Keys, p.Values = make([][]float32, n), make([][]float32, n)
 	}
-	s := &sequence{model: m, tokens: input, probe: p}
+	s := &sequence{model: m, tokens: input, probe: p, ending: &ending{}}
 	s.in.Input = input
 	if err := m.admit(s, n, false); err != nil {
 		return Probed{}, err
