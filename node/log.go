@@ -7,6 +7,8 @@ import (
 	"os"
 	"runtime"
 	"sync"
+
+	"github.com/koinon-network/koinon/infra/engine/kernel"
 )
 
 // maxLogSize is when a log file is put aside; one older file is kept.
@@ -82,5 +84,5 @@ func (l *logFile) Close() error {
 
 // Hardware describes this machine to buyers.
 func Hardware() string {
-	return fmt.Sprintf("%s/%s, %d threads", runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
+	return fmt.Sprintf("%s/%s (%s), %d threads", runtime.GOOS, runtime.GOARCH, kernel.InstructionSet(), runtime.GOMAXPROCS(0))
 }
