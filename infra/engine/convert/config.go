@@ -21,20 +21,19 @@ const maxConfig = 4 << 20
 type modelConfig struct {
 	layout layout
 
-	ModelType       string   `json:"model_type"`
-	Architectures   []string `json:"architectures"`
-	Layers          int      `json:"num_hidden_layers"`
-	Hidden          int      `json:"hidden_size"`
-	Intermediate    int      `json:"intermediate_size"`
-	Heads           int      `json:"num_attention_heads"`
-	KVHeads         int      `json:"num_key_value_heads"`
-	HeadDim         int      `json:"head_dim"`
-	Positions       int      `json:"max_position_embeddings"`
-	Vocabulary      int      `json:"vocab_size"`
-	Epsilon         float64  `json:"rms_norm_eps"`
-	Activation      string   `json:"hidden_act"`
-	GemmaActivation string   `json:"hidden_activation"`
-	Tied            *bool    `json:"tie_word_embeddings"`
+	ModelType       string  `json:"model_type"`
+	Layers          int     `json:"num_hidden_layers"`
+	Hidden          int     `json:"hidden_size"`
+	Intermediate    int     `json:"intermediate_size"`
+	Heads           int     `json:"num_attention_heads"`
+	KVHeads         int     `json:"num_key_value_heads"`
+	HeadDim         int     `json:"head_dim"`
+	Positions       int     `json:"max_position_embeddings"`
+	Vocabulary      int     `json:"vocab_size"`
+	Epsilon         float64 `json:"rms_norm_eps"`
+	Activation      string  `json:"hidden_act"`
+	GemmaActivation string  `json:"hidden_activation"`
+	Tied            *bool   `json:"tie_word_embeddings"`
 
 	RopeTheta        float64         `json:"rope_theta"`
 	RopeScaling      json.RawMessage `json:"rope_scaling"`

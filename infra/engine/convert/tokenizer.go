@@ -46,7 +46,6 @@ type tokenizerFile struct {
 // kinds.
 type stage struct {
 	Type          string  `json:"type"`
-	Stages        []stage `json:"-"`
 	Pattern       pattern `json:"pattern"`
 	Behavior      string  `json:"behavior"`
 	Invert        bool    `json:"invert"`
