@@ -29,10 +29,9 @@ type block struct {
 // cache is the pool of blocks with a fixed capacity, and the index of those
 // that hold the beginnings of earlier sequences.
 //
-// Every admitted sequence is promised the blocks it may come to need, so that
-// it never fails for want of memory: used + promised <= capacity. Blocks that
-// are published and unused are evicted when a promise falls due, the least
-// recently used first.
+// A lease is promised blocks, and can then take them at any time:
+// used + promised <= capacity. Blocks that are published and unused are evicted
+// when a promise falls due, the least recently used first.
 type cache struct {
 	layers   int
 	shape    kernel.KVShape
@@ -87,7 +86,7 @@ func (c *cache) admit(tokens []core.Token, n int, traced, reuse bool) (*lease, i
 		l.keys = append(l.keys, b.key)
 		c.hold(b)
 	}
-	l.promised = blocksFor(n) - len(l.blocks)
+	l.promised = max(0, blocksFor(n)-len(l.blocks))
 	if c.used+c.promised+l.promised > c.capacity {
 		for i := len(l.blocks) - 1; i >= 0; i-- {
 			c.drop(l.blocks[i])
@@ -137,16 +136,26 @@ func commonPrefix(a, b []core.Token) int {
 	return n
 }
 
-// grow makes sure that the lease covers positions up to n-1.
-func (c *cache) grow(l *lease, n int, traced bool) {
-	if blocksFor(n) <= len(l.blocks) {
-		return
+// grow makes sure that the lease covers positions up to n-1; it returns false
+// when that takes more than was promised and memory is short.
+func (c *cache) grow(l *lease, n int, traced bool) bool {
+	need := blocksFor(n) - len(l.blocks)
+	if need <= 0 {
+		return true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if more := need - l.promised; more > 0 {
+		if c.used+c.promised+more > c.capacity {
+			return false
+		}
+		c.promised += more
+		l.promised += more
+	}
 	for blocksFor(n) > len(l.blocks) {
 		c.extend(l, traced, nil, 0)
 	}
+	return true
 }
 
 // extend redeems one promise. With a source, the new block starts as a copy of

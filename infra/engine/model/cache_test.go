@@ -90,10 +90,10 @@ func TestMemoryIsBoundedAndRefusalsSayBusy(t *testing.T) {
 	if got := m.Info().ContextLength; got != 512 {
 		t.Fatalf("context %d", got)
 	}
-	in := core.SequenceInput{Input: prompt(m, 200, 1), Sampler: warm(100)} // 5 blocks
+	in := core.SequenceInput{Input: prompt(m, 300, 1), Sampler: warm(100)} // 5 blocks for the prompt
 	a := start(t, m, in)
 	in2 := in
-	in2.Input = prompt(m, 200, 2)
+	in2.Input = prompt(m, 300, 2)
 	if _, err := m.NewSequence(in2); core.CodeOf(err) != core.CodeBusy {
 		t.Fatalf("memory for two: %v", err)
 	}
@@ -172,8 +172,15 @@ func TestCacheBooksBalance(t *testing.T) {
 				h := &holder{tokens: tokens, n: n, traced: rapid.Bool().Draw(t, "traced")}
 				var cached int
 				var ok bool
-				if h.lease, cached, ok = c.admit(tokens[:n-1], n, h.traced, true); ok {
-					c.grow(h.lease, n, h.traced)
+				promised := rapid.SampledFrom([]int{n, n, max(1, n-100)}).Draw(t, "promised")
+				if h.lease, cached, ok = c.admit(tokens[:n-1], promised, h.traced, true); ok {
+					if !c.grow(h.lease, n, h.traced) {
+						if promised == n {
+							t.Fatal("what was promised was not given")
+						}
+						c.release(h.lease, tokens[:cached], true)
+						continue
+					}
 					write(h, cached)
 					for j := 0; (j+1)*kernel.PageTokens <= n; j++ {
 						c.publish(h.lease, j, tokens[j*kernel.PageTokens:(j+1)*kernel.PageTokens])

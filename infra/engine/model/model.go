@@ -16,7 +16,7 @@ import (
 // Defaults of [Options].
 const (
 	DefaultKVBudget    = 1 << 30
-	DefaultMaxBatch    = 32
+	DefaultMaxBatch    = 64
 	DefaultPrefillRows = 128
 	DefaultKeepFrom    = 64 << 20
 )
@@ -28,7 +28,9 @@ type Options struct {
 	// KVBudget bounds the memory of keys, values and boundary digests, of
 	// running and of remembered sequences, in bytes.
 	KVBudget int64
-	// MaxBatch is how many sequences may be live at once.
+	// MaxBatch is how many sequences may be live at once. They share the budget:
+	// one whose turn it is not gives its memory up when it runs short, and its
+	// positions are computed again later.
 	MaxBatch int
 	// ContextLimit shortens the model's context; 0 leaves it. A budget too small
 	// for one whole context shortens it too: see [Model.Info].
@@ -72,10 +74,12 @@ type Model struct {
 	pass     sync.Mutex // held by the one pass that runs
 	work     workspace
 	entered  []*sequence
+	runnable []*sequence
 	prefills []*sequence
 
 	life   sync.Mutex // taken after pass, before the cache's lock
 	live   int        // sequences admitted and not freed, replays apart
+	queue  queue      // those that Step advances
 	passes uint64
 	closed bool
 }

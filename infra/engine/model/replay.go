@@ -45,7 +45,7 @@ func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core
 		}
 	}
 	if in.Trace {
-		result.Boundaries = s.leaves(s.processed)
+		result.Boundaries = s.leaves(s.digests(s.processed))
 	}
 	return result, nil
 }

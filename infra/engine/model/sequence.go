@@ -30,6 +30,8 @@ type sequence struct {
 	private   bool              // neither reads nor feeds the cache
 	invalid   bool              // a processed position was not finite
 	probe     *probe            // takes what passes a layer boundary, or nil
+	age       uint64            // order of admission
+	kept      []core.Hash       // digests of its positions, from before it gave its memory up
 	pass      uint64            // the last pass that took it
 
 	life struct{ stepping, released, freed bool }
@@ -59,9 +61,10 @@ func (m *Model) NewSequence(in core.SequenceInput) (core.Sequence, error) {
 	}
 	s.guide = s.ending.state
 	s.tokens = slices.Grow(s.tokens, s.ending.room)
-	if err := m.admit(s, len(s.tokens)+s.ending.room-1, true); err != nil {
+	if err := m.admit(s, len(s.tokens), true); err != nil {
 		return nil, err
 	}
+	m.queue.add(m, s)
 	return s, nil
 }
 
@@ -141,23 +144,34 @@ func (m *Model) admit(s *sequence, n int, reuse bool) error {
 		return errClosed()
 	case reuse && m.live >= m.maxBatch:
 		return busy("%d requests are being answered, no more fit", m.live)
+	case reuse && m.queue.waiting():
+		return busy("%d running requests wait for memory for keys and values", m.live)
 	}
-	lease, cached, ok := m.cache.admit(s.tokens[:len(s.tokens)-1], n, s.in.Trace, reuse)
-	if !ok {
+	s.private = !reuse
+	if !m.settleIn(s, n) {
 		return busy("the memory for keys and values is taken by %d running requests", m.live)
 	}
-	s.lease, s.cached, s.processed = lease, cached, cached
-	s.private = !reuse
-	s.published = cached / kernel.PageTokens
+	s.cached = s.processed
+	if reuse {
+		m.live++
+	}
+	return nil
+}
+
+// settleIn leases memory for n positions and takes over what the cache holds of
+// them; it returns false when memory is short. The life lock is held.
+func (m *Model) settleIn(s *sequence, n int) bool {
+	lease, cached, ok := m.cache.admit(s.tokens[:len(s.tokens)-1], n, s.in.Trace, !s.private)
+	if !ok {
+		return false
+	}
+	s.lease, s.processed, s.published = lease, cached, cached/kernel.PageTokens
 	s.pages = make([][]kernel.KVPage, m.config.layers)
 	for l := range s.pages {
 		s.pages[l] = make([]kernel.KVPage, 0, blocksFor(n))
 	}
 	s.mapPages()
-	if reuse {
-		m.live++
-	}
-	return nil
+	return true
 }
 
 func busy(format string, args ...any) error {
@@ -192,16 +206,27 @@ func (s *sequence) Cached() int { return s.cached }
 // all output positions but the last, once there is output; nil without Trace,
 // without output and after Release.
 func (s *sequence) Boundaries() []core.Hash {
-	if !s.in.Trace || len(s.tokens) == len(s.in.Input) || s.lease == nil {
+	if !s.in.Trace || len(s.tokens) == len(s.in.Input) {
 		return nil
 	}
-	return s.leaves(min(s.processed, len(s.tokens)-1))
+	s.model.life.Lock()
+	released, digests := s.life.released, []core.Hash(nil)
+	if !released {
+		digests = s.digests(len(s.tokens) - 1)
+	}
+	s.model.life.Unlock()
+	if released {
+		return nil
+	}
+	return s.leaves(digests)
 }
 
-// reserve makes sure that the first n positions have pages.
-func (s *sequence) reserve(n int) {
-	s.model.cache.grow(s.lease, n, s.in.Trace)
+// reserve makes sure that the first n positions have pages; it returns false
+// when memory is short, which cannot be within what was promised.
+func (s *sequence) reserve(n int) bool {
+	ok := s.model.cache.grow(s.lease, n, s.in.Trace)
 	s.mapPages()
+	return ok
 }
 
 func (s *sequence) mapPages() {
@@ -270,6 +295,10 @@ func (s *sequence) free() {
 	s.life.freed = true
 	if !s.private {
 		s.model.live--
+	}
+	s.model.queue.remove(s)
+	if s.lease == nil {
+		return
 	}
 	s.model.cache.release(s.lease, s.tokens[:s.processed], !s.private && !s.invalid)
 	s.lease, s.pages = nil, nil

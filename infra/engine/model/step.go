@@ -3,31 +3,51 @@ package model
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/koinon-network/koinon/core"
 )
 
 // Step implements core.Engine. Every sequence advances: those that draw get
 // their token, prompts share the rest of the pass, the shortest first.
-// Sequences that are finished or released are passed over. When ctx ends, Step
-// returns its error and nothing has advanced.
+// Sequences that are finished or released are passed over, and those wait for
+// which there is no memory. When ctx ends, Step returns its error and nothing
+// has advanced.
 func (m *Model) Step(ctx context.Context, batch []core.Sequence) error {
+	stuck, err := m.step(ctx, batch)
+	if !stuck {
+		return err
+	}
+	// Replays and embeddings hold the memory. They need the pass that this call
+	// would otherwise ask for again and again.
+	select {
+	case <-time.After(time.Millisecond):
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+// step returns true when sequences could advance but none has memory.
+func (m *Model) step(ctx context.Context, batch []core.Sequence) (stuck bool, err error) {
 	m.pass.Lock()
 	defer m.pass.Unlock()
 	live, err := m.enter(batch)
 	defer m.leave(live)
 	if err != nil || len(live) == 0 {
-		return err
+		return false, err
 	}
-	m.plan(live)
+	m.plan(m.secure(live))
+	if len(m.work.rows) == 0 {
+		return true, nil
+	}
 	if err := m.forward(ctx); err != nil {
 		for _, s := range live {
 			s.invalid = false
 		}
-		return err
+		return false, err
 	}
 	m.settle()
-	return nil
+	return false, nil
 }
 
 // enter selects the sequences that can advance and keeps their memory until
@@ -67,6 +87,7 @@ func (m *Model) leave(live []*sequence) {
 		}
 	}
 	clear(m.entered[:cap(m.entered)])
+	clear(m.runnable[:cap(m.runnable)])
 }
 
 // plan fills the workspace with the rows of a pass.

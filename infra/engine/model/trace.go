@@ -19,16 +19,27 @@ func digest8(x []float32, k, v []byte) core.Hash {
 	return commit.Boundary(commit.Vector(x), commit.Encoded(k), commit.Encoded(v))
 }
 
-// leaves returns the salted leaves of positions 0 to n-1, [position][layer].
-func (s *sequence) leaves(n int) []core.Hash {
+// digests copies the boundary digests of the first n positions, as far as they
+// were ever processed, [position][layer].
+func (s *sequence) digests(n int) []core.Hash {
 	perToken := s.model.config.layers + 1
+	if len(s.kept) > s.processed*perToken {
+		return s.kept[:min(n*perToken, len(s.kept))]
+	}
+	n = min(n, s.processed)
 	out := make([]core.Hash, 0, n*perToken)
-	for t := range n {
-		digests := s.lease.blocks[t/kernel.PageTokens].digests[t%kernel.PageTokens*perToken:][:perToken]
-		for l, d := range digests {
-			salt := core.BoundarySalt(s.in.Salt, uint32(t), uint32(l))
-			out = append(out, commit.Leaf(salt, d))
-		}
+	for t := 0; t < n; t += kernel.PageTokens {
+		out = append(out, s.lease.blocks[t/kernel.PageTokens].digests[:min(kernel.PageTokens, n-t)*perToken]...)
+	}
+	return out
+}
+
+// leaves salts digests, which begin with position 0.
+func (s *sequence) leaves(digests []core.Hash) []core.Hash {
+	perToken := s.model.config.layers + 1
+	out := make([]core.Hash, len(digests))
+	for i, d := range digests {
+		out[i] = commit.Leaf(core.BoundarySalt(s.in.Salt, uint32(i/perToken), uint32(i%perToken)), d)
 	}
 	return out
 }
