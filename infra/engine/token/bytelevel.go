@@ -28,10 +28,11 @@ func (t *Tokenizer) initByteLevel(m gguf.Metadata) error {
 	if err != nil {
 		return err
 	}
-	b := &byteLevel{split: preTokenizers[pre]}
-	if b.split == nil {
+	how, known := preTokenizers[pre]
+	if !known {
 		return core.Errorf(core.CodeInvalid, "the pre-tokenizer %.40q is not supported", pre)
 	}
+	b := &byteLevel{split: how.split}
 	if v, ok := m.Lookup("tokenizer.ggml.merges"); ok && v.Len > maxMerges {
 		return core.Errorf(core.CodeInvalid, "%d merges are too many", v.Len)
 	}
@@ -43,8 +44,8 @@ func (t *Tokenizer) initByteLevel(m gguf.Metadata) error {
 	if err := b.index(t, symbols, merges); err != nil {
 		return err
 	}
-	if pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3" {
-		t.addBOS = t.addBOS || !m.Has("tokenizer.ggml.add_bos_token")
+	t.addBOS = t.addBOS || how.addBOS && !m.Has("tokenizer.ggml.add_bos_token")
+	if how.wholeWords {
 		b.words = symbols
 	}
 	t.model = b

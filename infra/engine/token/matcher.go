@@ -18,12 +18,16 @@ type matchNode struct {
 func newMatcher(texts []string, kinds []Kind) *matcher {
 	m := &matcher{nodes: []matchNode{{id: None}}}
 	for i, s := range texts {
-		if len(s) > 0 && (kinds[i] == Control || kinds[i] == UserDefined) {
+		if len(s) > 0 && isSpecial(kinds[i]) {
 			m.add(s, core.Token(i), kinds[i])
 		}
 	}
 	return m
 }
+
+// isSpecial reports whether tokens of this kind are found in the text itself:
+// user-defined ones always, the others on request.
+func isSpecial(k Kind) bool { return k == Control || k == UserDefined || k == Unknown }
 
 func (m *matcher) add(s string, id core.Token, kind Kind) {
 	m.first[s[0]] = true
@@ -47,7 +51,8 @@ func (m *matcher) add(s string, id core.Token, kind Kind) {
 }
 
 // next returns where the next special token begins, its length and its id;
-// len(text), 0, None when there is none. Control tokens count only on request.
+// len(text), 0, None when there is none. Tokens that are not user-defined count
+// only on request.
 func (m *matcher) next(text string, control bool) (at, n int, id core.Token) {
 	for at = range len(text) {
 		if !m.first[text[at]] {

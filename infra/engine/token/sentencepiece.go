@@ -132,15 +132,29 @@ func (sp *sentencePiece) encode(out []core.Token, text string, start bool) []cor
 	}
 	text = strings.ReplaceAll(text, " ", lowLine)
 	var j joiner
+	seen := newWordCache(len(text))
 	begin, last := 0, rune(-1)
+	emit := func(run string) {
+		known := seen.find(run)
+		if known.text == run {
+			out = append(out, out[known.start:known.end]...)
+			return
+		}
+		start := len(out)
+		out = sp.encodeRun(out, run, &j)
+		*known = cached{run, start, len(out)}
+	}
 	for i, r := range text {
 		if last >= 0 && sp.inside.rank(last, r) == noRank {
-			out = sp.encodeRun(out, text[begin:i], &j)
+			emit(text[begin:i])
 			begin = i
 		}
 		last = r
 	}
-	return sp.encodeRun(out, text[begin:], &j)
+	if begin < len(text) {
+		emit(text[begin:])
+	}
+	return out
 }
 
 // joiner is working memory, reused from run to run.

@@ -2,6 +2,7 @@ package token
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
@@ -39,10 +40,11 @@ type Tokenizer struct {
 	ends   map[core.Token]bool
 
 	bos, eos, unknown core.Token
-	addBOS            bool
+	addBOS, addEOS    bool
 	spacePrefix       bool // SentencePiece puts a space before a text
 
-	special *matcher // tokens found in the text itself
+	special *matcher            // tokens found in the text itself
+	strips  map[core.Token]bool // special tokens that swallow the white space behind them
 	model   model
 }
 
@@ -58,6 +60,9 @@ type Options struct {
 	// AddBOS puts the beginning-of-text token first if the model's metadata ask
 	// for one and the text does not begin with it already.
 	AddBOS bool
+	// AddEOS puts the end-of-text token last if the model's metadata ask for one,
+	// as embedding models do, and the text does not end with it already.
+	AddEOS bool
 	// ParseSpecial turns control tokens written out in the text, as in
 	// "<|im_start|>", into those tokens. For rendered templates, never for a
 	// stranger's text.
@@ -71,7 +76,7 @@ func New(m gguf.Metadata) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if name != "gpt2" && name != "llama" {
+	if name != "gpt2" && name != "llama" { // "t5" is a unigram model, "bert" WordPiece
 		return nil, core.Errorf(core.CodeInvalid, "the tokenizer model %.40q is not supported, only \"gpt2\" and \"llama\"", name)
 	}
 	if err := t.readVocabulary(m); err != nil {
@@ -93,7 +98,24 @@ func New(m gguf.Metadata) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.special = newMatcher(t.texts, t.kinds)
-	return t, nil
+	name, err = gguf.Or(m.Text("general.name"))("")
+	t.setStripping(name)
+	return t, err
+}
+
+// setStripping marks the tokens that swallow the white space behind them. Files
+// do not say; only Phi-3's are known to, and go by the model's name.
+func (t *Tokenizer) setStripping(model string) {
+	model = strings.ToLower(model)
+	if !strings.Contains(model, "phi-3") && !strings.Contains(model, "phi3") {
+		return
+	}
+	t.strips = map[core.Token]bool{}
+	for i, s := range t.texts {
+		if isSpecial(t.kinds[i]) && s != "<unk>" && s != "<s>" && s != "<|endoftext|>" {
+			t.strips[core.Token(i)] = true
+		}
+	}
 }
 
 // existing returns id if the vocabulary is that large.
@@ -134,7 +156,7 @@ func (t *Tokenizer) readVocabulary(m gguf.Metadata) error {
 			t.kinds[i] = Control
 			t.ends[core.Token(i)] = true
 		}
-		if t.kinds[i] == Control || t.kinds[i] == UserDefined {
+		if isSpecial(t.kinds[i]) {
 			specials += len(s)
 		}
 		if len(s) > maxPiece || specials > maxSpecials {
@@ -149,7 +171,7 @@ func (t *Tokenizer) readVocabulary(m gguf.Metadata) error {
 var endTexts = map[string]bool{
 	"<|eot_id|>": true, "<|eom_id|>": true, "<|end_of_text|>": true, "<|im_end|>": true, "<|endoftext|>": true,
 	"<|end|>": true, "<|return|>": true, "<end_of_turn>": true, "<EOT>": true, "<end_of_utterance>": true,
-	"<｜end▁of▁sentence｜>": true,
+	"<｜end▁of▁sentence｜>": true, "<|call|>": true, "[EOT]": true,
 }
 
 func (t *Tokenizer) readRoles(m gguf.Metadata) error {
@@ -183,9 +205,14 @@ func (t *Tokenizer) readRoles(m gguf.Metadata) error {
 			t.kinds[id] = Control
 		}
 	}
-	addBOS, e1 := gguf.Or(m.Bool("tokenizer.ggml.add_bos_token"))(t.addBOS)
-	t.addBOS = addBOS
-	return errors.Join(err, e1)
+	var e1, e2, e3 error
+	t.addBOS, e1 = gguf.Or(m.Bool("tokenizer.ggml.add_bos_token"))(t.addBOS)
+	t.addEOS, e2 = gguf.Or(m.Bool("tokenizer.ggml.add_eos_token"))(false)
+	normalises, e3 := gguf.Or(m.Bool("tokenizer.ggml.remove_extra_whitespaces"))(false)
+	if normalises {
+		e3 = core.Errorf(core.CodeInvalid, "tokenizer.ggml.remove_extra_whitespaces is not supported")
+	}
+	return errors.Join(err, e1, e2, e3)
 }
 
 // Encode returns the tokens of text, which need not be UTF-8.
@@ -203,11 +230,17 @@ func (t *Tokenizer) Encode(text string, o Options) []core.Token {
 			start = true
 		}
 		text = text[at+n:]
+		if n > 0 && t.strips[id] {
+			text = strings.TrimLeft(text, " \t\n\v\f\r")
+		}
 	}
 	if o.AddBOS && t.addBOS && t.bos != None && (len(out) == 0 || out[0] != t.bos) {
 		out = append(out, 0)
 		copy(out[1:], out)
 		out[0] = t.bos
+	}
+	if o.AddEOS && t.addEOS && t.eos != None && (len(out) == 0 || out[len(out)-1] != t.eos) {
+		out = append(out, t.eos)
 	}
 	return out
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/koinon-network/koinon/core"
@@ -40,9 +39,16 @@ func byteLevelModel(merges []string, pre string, specials ...string) gguf.Metada
 	for c := range 256 {
 		v.Tokens = append(v.Tokens, toAlphabet(string([]byte{byte(c)})))
 	}
+	known := map[string]bool{}
+	for _, s := range specials {
+		known[s] = true
+	}
 	for _, m := range merges {
 		left, right, _ := strings.Cut(m, " ")
-		v.Tokens = append(v.Tokens, left+right)
+		if !known[left+right] {
+			known[left+right] = true
+			v.Tokens = append(v.Tokens, left+right)
+		}
 	}
 	v.Kinds = slices.Repeat([]int32{1}, len(v.Tokens))
 	for _, s := range specials {
@@ -93,7 +99,7 @@ func TestSplits(t *testing.T) {
 		{"gpt-2", "x\u0085y", "x|\u0085|y"}, // next line is white space to Rust and llama.cpp
 	} {
 		var got []string
-		preTokenizers[c.pre](c.text, func(w string) { got = append(got, w) })
+		preTokenizers[c.pre].split(c.text, func(w string) { got = append(got, w) })
 		if s := strings.Join(got, "|"); s != c.want {
 			t.Errorf("%s: %q splits into %q, want %q", c.pre, c.text, s, c.want)
 		}
@@ -227,7 +233,7 @@ func TestRefusals(t *testing.T) {
 		want string
 	}{
 		{set("model", "wordpiece"), `"wordpiece"`},
-		{set("pre", "tekken"), `"tekken"`},
+		{set("pre", "kimi-k2"), `"kimi-k2"`},
 		{set("merges", []string{"ab"}), "not two symbols"},
 		{set("token_type", []int32{1}), "1 token types"},
 		{set("eos_token_id", uint32(999)), "outside the vocabulary"},
@@ -236,18 +242,6 @@ func TestRefusals(t *testing.T) {
 	} {
 		if _, err := New(c.m); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v does not say %s", err, c.want)
-		}
-	}
-}
-
-func TestLongWordsAreNotQuadratic(t *testing.T) {
-	v := vectors(t)
-	for _, m := range []gguf.Metadata{byteLevelModel(v.Merges, "qwen2"), sentencePieceModel()} {
-		tok := mustNew(t, m)
-		start := time.Now()
-		tok.Encode(strings.Repeat("ab", 100_000), Options{})
-		if d := time.Since(start); d > 10*time.Second {
-			t.Errorf("a word of 200 kB took %v", d)
 		}
 	}
 }
@@ -303,18 +297,4 @@ func FuzzVocabulary(f *testing.F) {
 			}
 		}
 	})
-}
-
-func BenchmarkEncode(b *testing.B) {
-	v := vectors(b)
-	tok := mustNew(b, byteLevelModel(v.Merges, "qwen2"))
-	src, err := os.ReadFile("tokenizer.go")
-	if err != nil {
-		b.Fatal(err)
-	}
-	text := strings.Repeat(string(src), 10)
-	b.SetBytes(int64(len(text)))
-	for b.Loop() {
-		tok.Encode(text, Options{})
-	}
 }

@@ -29,7 +29,7 @@ func TrainBPE(corpus string, size int, specials []string) (Vocabulary, error) {
 	if size < 256+len(specials) || size > maxVocabulary {
 		return Vocabulary{}, errors.New("token: the vocabulary must hold the 256 bytes and the special tokens")
 	}
-	tr := newTrainer(corpus)
+	tr := newTrainer(corpus, preTokenizers[trainedPre].split)
 	var v Vocabulary
 	for len(tr.bytes)+len(specials) < size {
 		p, ok := tr.best()
@@ -85,13 +85,13 @@ type trainer struct {
 
 type pair struct{ left, right int32 }
 
-func newTrainer(corpus string) *trainer {
+func newTrainer(corpus string, split splitter) *trainer {
 	tr := &trainer{count: map[pair]int64{}, where: map[pair][]int32{}}
 	for c := range 256 {
 		tr.bytes = append(tr.bytes, string([]byte{byte(c)}))
 	}
 	index := map[string]int{}
-	preTokenizers[trainedPre](corpus, func(w string) {
+	split(corpus, func(w string) {
 		i, ok := index[w]
 		if !ok {
 			i = len(tr.words)
