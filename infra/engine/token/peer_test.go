@@ -298,7 +298,7 @@ func TestTokensAreThoseOfLlamaCpp(t *testing.T) {
 			add(fmt.Sprintf("SentencePiece, %d user-defined, prefix %v", len(userDefined), prefix), m, "")
 		}
 	}
-	phi := pieceModel(pieces)
+	phi := pieceModel(pieces, "<|endoftext|>", "<tool>")
 	phi.Set("general.name", "Phi-3 mini")
 	add("phi-3", phi, "")
 
@@ -332,7 +332,7 @@ func TestTokensAreThoseOfLlamaCpp(t *testing.T) {
 		for k, text := range f.texts {
 			// llama.cpp makes byte tokens, and control tokens without being asked, of
 			// text that spells them, wherever merges lead there.
-			if strings.Contains(text, "<0x41>") || !special && (strings.Contains(text, "<s>") || strings.Contains(text, "</s>")) {
+			if strings.Contains(text, "<0x41>") || !special && (strings.Contains(text, "s>") || strings.Contains(text, "<unk>")) {
 				continue
 			}
 			total++
