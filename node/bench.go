@@ -76,12 +76,12 @@ func BenchGateway(ctx context.Context, o BenchOptions) (_ *BenchResult, err erro
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	b := &bench{devnet: d, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128}}}
-	call, err := d.Gateway.Ask(ctx, ModelName(o.Model), []gateway.Message{{Role: "user", Content: benchQuestion}})
+	call, err := d.Gateway.Ask(ctx, ModelName(o.Model, false), []gateway.Message{{Role: "user", Content: benchQuestion}})
 	if err != nil {
 		return nil, err
 	}
 	b.input = call.Input
-	r := &BenchResult{Model: ModelName(o.Model), Machine: Hardware()}
+	r := &BenchResult{Model: ModelName(o.Model, false), Machine: Hardware()}
 	for range 10 { // warm up both sides
 		if err := errors.Join(b.direct(ctx, 1), b.http(ctx, 1)); err != nil {
 			return nil, err

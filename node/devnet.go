@@ -31,6 +31,7 @@ type DevnetConfig struct {
 	Validators int    // fixed by the first start, default 4; 0 continues with what is there
 	Providers  int    // default 3
 	Model      string // GGUF file; default the built-in model
+	KV8        bool   // keep keys and values as int8 (see OpenModel)
 	Reset      bool   // delete everything in Home first
 	// Cheat makes the first provider deceive in one of the [Cheats]; then every
 	// answer is audited.
@@ -161,7 +162,7 @@ func (d *Devnet) open() (err error) {
 		}
 	}
 	d.cfg.Progress("opening the model")
-	if d.model, err = OpenModel(d.cfg.Model, d.cfg.Progress); err != nil || d.cfg.Cheat == "" {
+	if d.model, err = OpenModel(d.cfg.Model, d.cfg.KV8, d.cfg.Progress); err != nil || d.cfg.Cheat == "" {
 		return err
 	}
 	d.cheat, err = newCheat(d.cfg.Cheat, d.cfg.Model, d.model)
@@ -376,7 +377,7 @@ func (d *Devnet) startProvider(ctx context.Context, i int, first bool) (*Provide
 	}
 	in, out := devnetPrice(i)
 	cfg := ProviderConfig{
-		Dir: d.home.Path("providers", name), Chain: d.client, Wallet: w, PeerKey: key, Model: d.model, Name: ModelName(d.cfg.Model), Licence: "Apache-2.0",
+		Dir: d.home.Path("providers", name), Chain: d.client, Wallet: w, PeerKey: key, Model: d.model, Name: ModelName(d.cfg.Model, d.cfg.KV8), Licence: "Apache-2.0",
 		Moniker: name, Hardware: Hardware(), PriceIn: in, PriceOut: out, Bond: core.Koin(500), Listen: d.lastAddrs(ctx, w.Address()),
 		ReceiptInterval: 30 * time.Second, ClaimEvery: time.Minute, Log: d.log.logger().With("role", name),
 		Report: func(i verify.Incident) {
@@ -499,7 +500,7 @@ func (d *Devnet) describe(ctx context.Context) error {
 	d.info = DevnetInfo{
 		Ready: true, API: base + "/v1", Console: base + "/", Home: d.home.Dir, ChainID: st.ChainID, EVMChainID: st.EVMChainID,
 		CometRPC: "tcp://" + e.Comet, GRPC: e.GRPC, REST: "http://" + e.REST, EVMRPC: "http://" + e.EVM, EVMWS: "ws://" + e.EVM,
-		Validators: len(d.chain.Nodes), Model: DevnetModel{ModelName(d.cfg.Model), d.model.Root()}, Accounts: map[string]string{},
+		Validators: len(d.chain.Nodes), Model: DevnetModel{ModelName(d.cfg.Model, d.cfg.KV8), d.model.Root()}, Accounts: map[string]string{},
 	}
 	for n, a := range d.ring.accounts {
 		d.info.Accounts[n] = a.String()

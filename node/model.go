@@ -30,13 +30,14 @@ func KeptModels() string {
 
 // OpenModel opens a GGUF file, or the built-in model when path is empty.
 // Progress, which may be nil, is told in a few words what a long first opening
-// does.
-func OpenModel(path string, progress func(step string)) (*model.Model, error) {
+// does. With kv8 it keeps keys and values as int8, under semantics
+// core.SemanticsKV8: another model to the network.
+func OpenModel(path string, kv8 bool, progress func(step string)) (*model.Model, error) {
 	if path == "" {
 		// So small a model is done before a second thread has woken up.
-		return model.OpenBytes(seed.Bytes(), model.Options{Threads: 1})
+		return model.OpenBytes(seed.Bytes(), model.Options{Threads: 1, KV8: kv8})
 	}
-	o := model.Options{Keep: KeptModels()}
+	o := model.Options{Keep: KeptModels(), KV8: kv8}
 	if progress != nil {
 		o.Progress = percent(progress)
 	}
@@ -63,11 +64,15 @@ func percent(tell func(string)) func(what string, done, total int64) {
 }
 
 // ModelName is how API clients call a model: the built-in one by its own name,
-// a file by its name.
-func ModelName(path string) string {
-	if path == "" {
-		return seed.Name
+// a file by its name; with kv8 the name ends in -kv8.
+func ModelName(path string, kv8 bool) string {
+	name := seed.Name
+	if path != "" {
+		b := filepath.Base(path)
+		name = b[:len(b)-len(filepath.Ext(b))]
 	}
-	b := filepath.Base(path)
-	return b[:len(b)-len(filepath.Ext(b))]
+	if kv8 {
+		name += "-kv8"
+	}
+	return name
 }

@@ -35,6 +35,7 @@ command continues where it was. Ctrl-C stops it.`,
 	f.IntVar(&cfg.Validators, "validators", 0, "number of validators, fixed by the first start (default 4)")
 	f.IntVar(&cfg.Providers, "providers", 3, "number of providers")
 	f.StringVar(&cfg.Model, "model", "", "`FILE.gguf` to serve instead of the built-in model")
+	f.BoolVar(&cfg.KV8, "kv8", false, kv8Usage)
 	f.StringVar(&cfg.Cheat, "cheat", "", "let the first provider cheat in this `KIND` of way and be caught: "+strings.Join(node.Cheats, ", "))
 	f.BoolVar(&cfg.Reset, "reset", false, "delete all state first and start anew")
 	return cmd

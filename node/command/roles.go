@@ -120,6 +120,7 @@ func providerStart() *cobra.Command {
 	roleFlags(cmd, "provider")
 	f := cmd.Flags()
 	f.String("model", "", "`FILE.gguf` to serve (default: the built-in model)")
+	f.Bool("kv8", false, kv8Usage)
 	f.String("backend", "", "`URL` of an OpenAI-compatible server to serve instead of a file (not possible yet)")
 	f.String("price-in", "1koin", "price of a million input tokens")
 	f.String("price-out", "2koin", "price of a million output tokens")
@@ -165,7 +166,8 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 		return usage("--bond: %v", err)
 	}
 	path, _ := cmd.Flags().GetString("model")
-	m, err := openModel(cmd, path)
+	kv8, _ := cmd.Flags().GetBool("kv8")
+	m, err := openModel(cmd, path, kv8)
 	if err != nil {
 		return err
 	}
@@ -191,7 +193,7 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 	cfg.Slots, _ = cmd.Flags().GetInt("slots")
 	cfg.Moniker, _ = cmd.Flags().GetString("moniker")
 	cfg.Dir, cfg.Chain, cfg.Wallet, cfg.Model, cfg.Listen, cfg.Log = r.home.Path("books"), r.client, r.wallet, m, []string{listen}, r.log
-	cfg.Name, cfg.Hardware, cfg.Licence = node.ModelName(path), node.Hardware(), "unknown"
+	cfg.Name, cfg.Hardware, cfg.Licence = node.ModelName(path, kv8), node.Hardware(), "unknown"
 	p, err := node.StartProvider(ctx, cfg)
 	if err != nil {
 		return err
@@ -220,6 +222,7 @@ func gatewayStart() *cobra.Command {
 	roleFlags(cmd, "gateway")
 	cmd.Flags().String("listen", "127.0.0.1:8080", "`HOST:PORT` of API and console")
 	cmd.Flags().String("deposit", "1koin", "deposit of each new payment channel")
+	cmd.Flags().Bool("kv8", false, kv8Usage)
 	cmd.Flags().String("model", "", "`FILE.gguf` at hand, to verify receipts with (default: the built-in model)")
 	return cmd
 }
@@ -236,7 +239,8 @@ func runGateway(cmd *cobra.Command, _ []string) (err error) {
 		return err
 	}
 	path, _ := cmd.Flags().GetString("model")
-	m, err := openModel(cmd, path)
+	kv8, _ := cmd.Flags().GetBool("kv8")
+	m, err := openModel(cmd, path, kv8)
 	if err != nil {
 		return errors.Join(err, cfg.Listener.Close())
 	}

@@ -47,11 +47,14 @@ func runVerify(cmd *cobra.Command, file, path string) error {
 	if r := verify.Check(ev, verify.Facts{}); r.Verdict != verify.Matches {
 		return report(cmd, r)
 	}
-	if path == "" && ev.Receipt.Model.String() != seed.Root {
+	kv8 := ev.Receipt.Semantics == core.SemanticsKV8
+	if builtIn, err := core.ParseHash(seed.Root); err != nil {
+		return err
+	} else if path == "" && ev.Receipt.Model != core.ModelVariant(builtIn, ev.Receipt.Semantics) {
 		return report(cmd, verify.Report{Verdict: verify.WrongModel, Field: "receipt.model", Receipt: ev.Receipt.Digest(),
 			Message: fmt.Sprintf("the receipt is for model %s (%s), not for the built-in one; give its file with --model", ev.Receipt.Model.Short(), ev.ModelName)})
 	}
-	m, err := openModel(cmd, path)
+	m, err := openModel(cmd, path, kv8)
 	if err != nil {
 		return err
 	}
