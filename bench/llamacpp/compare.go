@@ -33,7 +33,7 @@ func compare(ctx context.Context, o options, peer *peer, name, path string) (*co
 		return nil, err
 	}
 	defer memory.Close()
-	c := &comparison{Model: name}
+	c := &comparison{Model: name, watch: bench.Watch{Ours: []int{0, peer.command.Process.Pid}, Limit: o.disturbance, Attempts: o.attempts}}
 	if err := c.chooseFlash(m, o, peer, path); err != nil {
 		return nil, err
 	}
@@ -55,6 +55,7 @@ func compare(ctx context.Context, o options, peer *peer, name, path string) (*co
 			bandwidth = append(bandwidth, memory.Read(), memory.Read())
 		}
 	}
+	c.Again, c.Disturbed = c.watch.Again, c.watch.Most
 	c.Prefill.settle()
 	c.Decode.settle()
 	c.Batch.settle()
@@ -119,11 +120,12 @@ func (c *comparison) prefill(ctx context.Context, m *model.Model, o options, pee
 	}
 	return inTurns(oursFirst,
 		func() error {
-			took, err := bench.Prefill(ctx, m, o.prompt, seed, false)
+			took, err := c.watch.Do(func() (time.Duration, error) { seed += 7; return bench.Prefill(ctx, m, o.prompt, seed, false) })
 			return add(&c.Prefill.ours, took, err)
 		},
 		func() error {
-			took, err := peer.prefill(bench.Prompt(m, o.prompt, seed))
+			prompt := bench.Prompt(m, o.prompt, seed)
+			took, err := c.watch.Do(func() (time.Duration, error) { return peer.prefill(prompt) })
 			return add(&c.Prefill.theirs, took, err)
 		})
 }
@@ -136,7 +138,7 @@ func (c *comparison) decode(ctx context.Context, m *model.Model, peer *peer, to 
 	d := bench.Decode{Sequences: sequences, Prompt: startTokens, Tokens: tokens, Seed: seed}
 	return inTurns(oursFirst,
 		func() error {
-			took, err := d.Run(ctx, m)
+			took, err := c.watch.Do(func() (time.Duration, error) { return d.Run(ctx, m) })
 			return add(&to.ours, took, err)
 		},
 		func() error {
@@ -144,7 +146,7 @@ func (c *comparison) decode(ctx context.Context, m *model.Model, peer *peer, to 
 			for i := range prompts {
 				prompts[i] = d.Start(m, i)
 			}
-			took, err := peer.decode(prompts, tokens)
+			took, err := c.watch.Do(func() (time.Duration, error) { return peer.decode(prompts, tokens) })
 			return add(&to.theirs, took, err)
 		})
 }

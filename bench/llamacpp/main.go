@@ -8,7 +8,8 @@
 // same file, the same prompts and as many threads. llama.cpp is the library that
 // the npm package node-llama-cpp brings along, built for this processor; it needs
 // node and npm. Every round takes each figure of both, the first to go changing
-// with the round; the figures are medians.
+// with the round; the figures are medians. A measurement during which other
+// programs used the processors is thrown away and taken again.
 package main
 
 import (
@@ -28,6 +29,8 @@ import (
 
 type options struct {
 	threads, rounds, prompt, tokens int
+	attempts                        int
+	disturbance                     float64
 	folder, peer, only, output      string
 }
 
@@ -37,6 +40,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each figure is taken")
 	flag.IntVar(&o.prompt, "prompt", 512, "tokens of a prompt")
 	flag.IntVar(&o.tokens, "tokens", 128, "tokens of an answer")
+	flag.Float64Var(&o.disturbance, "disturbance", 0.02, "share of the processors that other programs may use during a measurement")
+	flag.IntVar(&o.attempts, "attempts", 10, "how often a disturbed measurement is taken again")
 	flag.StringVar(&o.folder, "cache", defaultFolder(), "folder for the model files, 2.6 GB, and what is kept of them")
 	flag.StringVar(&o.peer, "peer", "bench/llamacpp", "folder of the npm project")
 	flag.StringVar(&o.only, "only", "", "measure only the models whose name contains this")
@@ -69,6 +74,10 @@ type comparison struct {
 	Bandwidth      float64 `json:"memory_read_bytes_per_second"`
 	BandwidthShare float64 `json:"decode_bandwidth_share"`
 	PeerShare      float64 `json:"llamacpp_decode_bandwidth_share"`
+	Again          int     `json:"taken_again"`       // measurements that other programs disturbed
+	Disturbed      float64 `json:"disturbed_at_most"` // share of the processors they had in those that count
+
+	watch bench.Watch
 }
 
 // pair compares medians.
@@ -152,7 +161,7 @@ func table(all []*comparison, o options) string {
 	}
 	w.Flush()
 	for _, c := range all {
-		fmt.Fprintf(&b, "\n%s: memory reads %.1f GB/s; llama.cpp uses %.0f %% of it, with %s, flash attention %v", c.Model, c.Bandwidth/1e9, 100*c.PeerShare, c.Library, c.Flash)
+		fmt.Fprintf(&b, "\n%s: memory reads %.1f GB/s; llama.cpp uses %.0f %% of it, with %s, flash attention %v; %d measurements taken again, others had at most %.0f %%", c.Model, c.Bandwidth/1e9, 100*c.PeerShare, c.Library, c.Flash, c.Again, 100*c.Disturbed)
 	}
 	b.WriteByte('\n')
 	return b.String()

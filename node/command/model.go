@@ -158,6 +158,7 @@ type inspection struct {
 	Name    string             `json:"name"`
 	Served  bool               `json:"served"`
 	Refusal string             `json:"refusal,omitempty"` // why it cannot be served
+	Kept    string             `json:"kept,omitempty"`    // whether what is kept of it packed is sound
 	Model   *model.Description `json:"model,omitempty"`
 	Types   []typeEntry        `json:"types"`
 	Tensors []tensorEntry      `json:"tensors"`
@@ -201,7 +202,7 @@ func inspect(path string, f *gguf.File) *inspection {
 	if id, err := gguf.Root(f); err != nil {
 		out.Problem = err.Error()
 	} else {
-		out.Root = id.String()
+		out.Root, out.Kept = id.String(), keptState(f, id)
 	}
 	description, err := model.Describe(f)
 	if out.Model, out.Served = description, err == nil; err != nil {
@@ -228,6 +229,9 @@ func (out *inspection) print(w *tabwriter.Writer) {
 		row("served", "%s", good.Render("yes"))
 	} else {
 		row("served", "%s", bad.Render("no: "+out.Refusal))
+	}
+	if out.Kept != "" {
+		row("kept packed", "%s", out.Kept)
 	}
 	if m := out.Model; m != nil {
 		row("parameters", "%.4g million", float64(m.Parameters)/1e6)

@@ -105,3 +105,29 @@ func (f *File) Discard() { os.Remove(f.path) }
 
 // Close ends reading.
 func (f *File) Close() error { return f.fd.Close() }
+
+// Audit compares what folder keeps of a model with the root that its file has,
+// computed anew, and reads all matrices. It removes a kept model that is wrong
+// and says in what; fs.ErrNotExist is the error where nothing is kept.
+func Audit(folder string, s Source, root core.ModelID) error {
+	f, err := Open(folder, s)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if f.Root() != root {
+		f.Discard()
+		return fmt.Errorf("packed: it says that the root is %v", f.Root())
+	}
+	buf := make([]byte, chunk)
+	for i := range f.Matrices {
+		m := &f.Matrices[i]
+		for j := range m.Sums {
+			if err := f.readChunk(m, j, buf[:min(chunk, m.Size-int64(j)*chunk)]); err != nil {
+				f.Discard()
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -191,6 +192,44 @@ func TestCleanRemovesWhatNobodyCanUse(t *testing.T) {
 		if _, err := os.Stat(path); (err == nil) != want {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+}
+
+func TestAuditRemovesWhatIsWrong(t *testing.T) {
+	folder, s := t.TempDir(), sourceFile(t)
+	if err := Audit(folder, s, core.ModelID{1}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing is kept: %v", err)
+	}
+	keep := func() {
+		if err := Keep(folder, s, core.ModelID{1}, entries(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(folder, s.name())
+	keep()
+	if err := Audit(folder, s, core.ModelID{1}); err != nil {
+		t.Errorf("a sound one: %v", err)
+	}
+	if err := Audit(folder, s, core.ModelID{2}); err == nil {
+		t.Error("another root is sound")
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("it is still there")
+	}
+	keep()
+	fd, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fd.WriteAt([]byte("damage"), alignment+chunk+17); err != nil {
+		t.Fatal(err)
+	}
+	fd.Close()
+	if err := Audit(folder, s, core.ModelID{1}); err == nil {
+		t.Error("damage is sound")
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the damaged one is still there")
 	}
 }
 
