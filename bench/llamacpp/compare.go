@@ -68,7 +68,7 @@ func compare(ctx context.Context, o options, peer *peer, name, path string) (*co
 // chooseFlash loads the model into llama.cpp with flash attention and without,
 // and stays with the faster way.
 func (c *comparison) chooseFlash(m *model.Model, o options, peer *peer, path string) error {
-	prompt := bench.Prompt(m, o.prompt, 1)
+	prompt := bench.Prompt(m, max(startTokens, o.prompt/4), 1)
 	took := map[bool]float64{}
 	load := func(flash bool) error {
 		r, err := peer.ask(map[string]any{"do": "load", "model": path, "threads": o.threads, "flash": flash,
@@ -88,11 +88,11 @@ func (c *comparison) chooseFlash(m *model.Model, o options, peer *peer, path str
 			if err != nil {
 				return err
 			}
-			d, err := peer.decode([][]core.Token{prompt[:startTokens]}, o.tokens/4)
+			d, err := peer.decode([][]core.Token{prompt[:startTokens]}, max(1, o.tokens/8))
 			if err != nil {
 				return err
 			}
-			took[flash] = p.Seconds() + 4*d.Seconds() // the second time counts
+			took[flash] = p.Seconds() + d.Seconds() // the second time counts
 		}
 	}
 	if c.Flash = took[true] <= took[false]; c.Flash {
