@@ -468,14 +468,14 @@ func TestRefusals(t *testing.T) {
 		change func(m *verify.MsgOpenDispute)
 		want   error
 	}{
-		"another chain's":   {func(m *verify.MsgOpenDispute) { m.Receipt, _ = json.Marshal(elsewhere) }, verify.ErrReceipt},
-		"garbled":           {func(m *verify.MsgOpenDispute) { m.Receipt[20] ^= 1 }, verify.ErrReceipt},
-		"more than one":     {func(m *verify.MsgOpenDispute) { m.Receipt = append(m.Receipt, m.Receipt...) }, verify.ErrReceipt},
-		"no leaf":           {func(m *verify.MsgOpenDispute) { m.Claim = referee.Encode(referee.Claim{Position: 29}) }, verify.ErrInvalid},
-		"no layer":          {func(m *verify.MsgOpenDispute) { m.Claim = referee.Encode(referee.Claim{Layer: 3}) }, verify.ErrInvalid},
-		"garbled claim":     {func(m *verify.MsgOpenDispute) { m.Claim = []byte{1, 2} }, verify.ErrInvalid},
-		"a beggar":          {func(m *verify.MsgOpenDispute) { m.Challenger = text(fixture.Key(99)) }, verify.ErrFunds},
-		"an unknown memory": {func(m *verify.MsgOpenDispute) { m.Challenger = "koinon1" }, verify.ErrInvalid},
+		"another chain's": {func(m *verify.MsgOpenDispute) { m.Receipt, _ = json.Marshal(elsewhere) }, verify.ErrReceipt},
+		"garbled":         {func(m *verify.MsgOpenDispute) { m.Receipt[20] ^= 1 }, verify.ErrReceipt},
+		"more than one":   {func(m *verify.MsgOpenDispute) { m.Receipt = append(m.Receipt, m.Receipt...) }, verify.ErrReceipt},
+		"no leaf":         {func(m *verify.MsgOpenDispute) { m.Claim = referee.Encode(referee.Claim{Position: 29}) }, verify.ErrInvalid},
+		"no layer":        {func(m *verify.MsgOpenDispute) { m.Claim = referee.Encode(referee.Claim{Layer: 3}) }, verify.ErrInvalid},
+		"garbled claim":   {func(m *verify.MsgOpenDispute) { m.Claim = []byte{1, 2} }, verify.ErrInvalid},
+		"a beggar":        {func(m *verify.MsgOpenDispute) { m.Challenger = text(fixture.Key(99)) }, verify.ErrFunds},
+		"no account":      {func(m *verify.MsgOpenDispute) { m.Challenger = "koinon1" }, verify.ErrInvalid},
 	} {
 		m := s.openMsg(challenger, referee.Claim{Position: 1})
 		v.change(m)
@@ -496,12 +496,12 @@ func TestRefusals(t *testing.T) {
 	}
 	b := referee.EncodeMove(move)
 	for name, m := range map[string]*verify.MsgMove{
-		"a stranger":      {Sender: text(challenger2), Dispute: 1, Move: b},
-		"the other side":  {Sender: text(challenger), Dispute: 1, Move: b},
-		"no dispute":      {Sender: text(provider), Dispute: 2, Move: b},
-		"garbled":         {Sender: text(provider), Dispute: 1, Move: b[:len(b)-1]},
-		"another kind":    {Sender: text(provider), Dispute: 1, Move: referee.EncodeMove(&referee.Step{})},
-		"enormous":        {Sender: text(provider), Dispute: 1, Move: make([]byte, referee.MaxMove+1)},
+		"a stranger":     {Sender: text(challenger2), Dispute: 1, Move: b},
+		"the other side": {Sender: text(challenger), Dispute: 1, Move: b},
+		"no dispute":     {Sender: text(provider), Dispute: 2, Move: b},
+		"garbled":        {Sender: text(provider), Dispute: 1, Move: b[:len(b)-1]},
+		"another kind":   {Sender: text(provider), Dispute: 1, Move: referee.EncodeMove(&referee.Step{})},
+		"enormous":       {Sender: text(provider), Dispute: 1, Move: make([]byte, referee.MaxMove+1)},
 	} {
 		if _, err := s.chain.Deliver(m); err == nil {
 			t.Errorf("%s was taken", name)
@@ -542,6 +542,39 @@ func TestUnbondingInMidDispute(t *testing.T) {
 	// The other challenger of the same receipt has the bond back.
 	if n := s.chain.Balance(challenger2.Address()); !n.Equal(math.NewInt(purseEach)) {
 		t.Errorf("the second challenger has %s", n)
+	}
+}
+
+// A provider that lets a challenger of its own win first gets no bounty back.
+func TestTheFirstAccuserGetsTheBounty(t *testing.T) {
+	b := shape.File(t)
+	honest := open(t, b)
+	cheat := open(t, changed(t, b, "blk.0.attn_k.weight", func(d []byte) { d[40] ^= 2 }))
+	o := cheat.answer(t, newOrder(11))
+	s := newScene(t, honest, o)
+	claim := firstDifference(t, honest, o)
+	s.deliver(s.openMsg(challenger, claim))
+	s.advance(time.Second)
+	s.deliver(s.openMsg(challenger2, claim)) // the provider's own
+	var game referee.State
+	if err := referee.Decode(s.dispute(1).State, &game); err != nil {
+		t.Fatal(err)
+	}
+	move, err := cheat.prover.Answer(o.input, o.output, o.leaves, o.salt).Move(context.Background(), &game)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.advance(10 * time.Second)
+	s.deliver(&verify.MsgMove{Sender: text(provider), Dispute: 1, Move: referee.EncodeMove(move)}) // and not in dispute 2
+	s.advance(12 * time.Second)
+	s.advance(time.Second)
+	for id := uint64(1); id <= 2; id++ {
+		if d := s.dispute(id); d.Winner != "challenger" || d.Bounty.IsPositive() != (id == 1) {
+			t.Errorf("dispute %d: %s, bounty %s (%s)", id, d.Winner, d.Bounty, d.Cause)
+		}
+	}
+	if n := s.chain.Balance(challenger2.Address()); !n.Equal(math.NewInt(purseEach)) {
+		t.Errorf("the second accuser has %s", n)
 	}
 }
 

@@ -2,6 +2,7 @@ package referee
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -60,7 +61,8 @@ func appendValue(b []byte, v reflect.Value) []byte {
 }
 
 // Decode reads what [Encode] wrote into the value that v points to. It fails on
-// bytes that are missing or left over, and on any second way to write a value.
+// bytes that are missing or left over, on a NaN, and on any second way to write a
+// value.
 func Decode(b []byte, v any) error {
 	r := reader{b: b}
 	r.value(reflect.ValueOf(v).Elem())
@@ -146,7 +148,12 @@ func (r *reader) value(v reflect.Value) {
 	case reflect.Int32:
 		v.SetInt(int64(int32(binary.BigEndian.Uint32(r.take(4)))))
 	case reflect.Float32:
-		v.SetFloat(float64(math.Float32frombits(binary.BigEndian.Uint32(r.take(4)))))
+		// The bits of a NaN do not survive every processor's conversions.
+		x := math.Float32frombits(binary.BigEndian.Uint32(r.take(4)))
+		if x != x && r.err == nil {
+			r.err = errors.New("a number is not a number")
+		}
+		v.SetFloat(float64(x))
 	case reflect.String:
 		v.SetString(string(r.take(r.count(1))))
 	case reflect.Pointer:

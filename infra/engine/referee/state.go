@@ -125,6 +125,8 @@ func (s *State) openToken(m *Model, r *core.Receipt, t *TokenClaim) error {
 		return errors.New("the sampler is not the receipt's")
 	case t.Seed.Commitment() != r.Seed:
 		return errors.New("the seed is not the receipt's")
+	case r.Billed != r.Input:
+		return errors.New("a token of an answer that another provider began is not judged; dispute a leaf")
 	case t.Output >= r.Output:
 		return fmt.Errorf("there is no output token %d of %d", t.Output, r.Output)
 	case t.Given == t.Better || t.Better < 0 || int(t.Better) >= m.Vocabulary || t.Given < 0 || int(t.Given) >= m.Vocabulary:
@@ -533,7 +535,7 @@ func (s *State) linkMix(m *Model, o *Operator, v *Chunks) error {
 	}
 	own := append([]float32(nil), v.Values...)
 	spec.AttentionFinish(own, e.Softmax.Lanes.Total())
-	if commit.Tile(own) != shown.Segments[s.Tile] {
+	if !gives(own, shown.Segments[s.Tile]) {
 		return errors.New("the sums do not give the head's result")
 	}
 	s.Linked, s.Target = true, e.Weights

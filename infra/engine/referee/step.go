@@ -64,8 +64,19 @@ func (s *State) tileRange(o *Operator) (from, to int) {
 	return from, min(o.Len, from+commit.TileLen)
 }
 
+// gives reports whether x has the committed hash. A NaN gives nothing: its bits
+// differ between processors, and an answer that holds one has no receipt.
+func gives(x []float32, h core.Hash) bool {
+	for _, v := range x {
+		if v != v {
+			return false
+		}
+	}
+	return commit.Tile(x) == h
+}
+
 func (s *State) produces(x []float32) error {
-	if commit.Tile(x) != s.Target {
+	if !gives(x, s.Target) {
 		return errStep
 	}
 	return nil
@@ -132,7 +143,7 @@ func (s *State) normStep(m *Model, o *Operator, v *Step) error {
 
 func equalLanes(a, b spec.Lanes) error {
 	for i := range a {
-		if math.Float32bits(a[i]) != math.Float32bits(b[i]) {
+		if a[i] != a[i] || math.Float32bits(a[i]) != math.Float32bits(b[i]) {
 			return errStep
 		}
 	}
@@ -157,7 +168,7 @@ func (s *State) linearStep(m *Model, o *Operator, v *Step) error {
 		return err
 	}
 	w.Accumulate(sums, rows, x)
-	if commit.Tile(sums) != s.Sums[1] {
+	if !gives(sums, s.Sums[1]) {
 		return errStep
 	}
 	return nil
@@ -206,7 +217,7 @@ func (s *State) scoreStep(m *Model, o *Operator, v *Step) error {
 		return err
 	}
 	own := spec.AttentionScore(q, k, spec.AttentionScale(m.headDim))
-	if math.Float32bits(own) != math.Float32bits(s.Value) {
+	if own != own || math.Float32bits(own) != math.Float32bits(s.Value) {
 		return errStep
 	}
 	return nil
@@ -266,7 +277,7 @@ func (s *State) mixStep(m *Model, o *Operator, v *Step) error {
 		return err
 	}
 	spec.AttentionMixStep(sums, w, row, m.headDim)
-	if commit.Tile(sums) != s.Sums[1] {
+	if !gives(sums, s.Sums[1]) {
 		return errStep
 	}
 	return nil

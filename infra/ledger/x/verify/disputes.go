@@ -358,11 +358,21 @@ func (k Keeper) acquit(ctx sdk.Context, d *Dispute, cause string) error {
 // stake. The consumer gets back what the answer cost, the challenger its bond
 // and the bounty; the rest is burned. Other disputes about the receipt end too.
 func (k Keeper) convict(ctx sdk.Context, d *Dispute, cause string) error {
-	challenger, err := k.account(d.Challenger)
+	provider, err := k.account(d.Provider)
 	if err != nil {
 		return err
 	}
-	provider, err := k.account(d.Provider)
+	// A provider that plays with one challenger and loses to another, of its own,
+	// on purpose gets no bounty: it is the first accuser's.
+	others, err := k.about(ctx, provider, d.Receipt)
+	if err != nil {
+		return err
+	}
+	if others[0].Id != d.Id {
+		cause = fmt.Sprintf("%s in dispute %d", cause, d.Id)
+		d = &others[0]
+	}
+	challenger, err := k.account(d.Challenger)
 	if err != nil {
 		return err
 	}
@@ -431,25 +441,26 @@ func (k Keeper) payer(ctx sdk.Context, channel []byte) (sdk.AccAddress, bool) {
 	return a, err == nil
 }
 
+// about are the open disputes about a receipt, oldest first.
+func (k Keeper) about(ctx sdk.Context, provider sdk.AccAddress, receipt []byte) (ds []Dispute, err error) {
+	err = k.open.Walk(ctx, collections.NewPrefixedPairRange[sdk.AccAddress, uint64](provider), func(at openKey) (bool, error) {
+		d, err := k.disputes.Get(ctx, at.K2())
+		if bytes.Equal(d.Receipt, receipt) {
+			ds = append(ds, d)
+		}
+		return err != nil, err
+	})
+	return ds, err
+}
+
 // settleOthers ends the other open disputes about a receipt that was proven
 // wrong: their challengers were right too, and get their bonds back.
 func (k Keeper) settleOthers(ctx sdk.Context, provider sdk.AccAddress, receipt []byte) error {
-	var ids []uint64
-	err := k.open.Walk(ctx, collections.NewPrefixedPairRange[sdk.AccAddress, uint64](provider), func(at openKey) (bool, error) {
-		ids = append(ids, at.K2())
-		return false, nil
-	})
+	ds, err := k.about(ctx, provider, receipt)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		d, err := k.disputes.Get(ctx, id)
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(d.Receipt, receipt) {
-			continue
-		}
+	for _, d := range ds {
 		challenger, err := k.account(d.Challenger)
 		if err != nil {
 			return err
