@@ -21,6 +21,8 @@ var shapes = []provertest.Shape{
 	{Arch: "qwen2", Layers: 2, Width: 320, Hidden: 352, Heads: 5, KVHeads: 1, HeadDim: 64, Format: gguf.Q8_0, Tied: true},
 	{Arch: "llama", Layers: 3, Width: 64, Hidden: 544, Heads: 4, KVHeads: 2, HeadDim: 16, Format: gguf.Q4_0, Factors: true},
 	{Arch: "llama", Layers: 1, Width: 48, Hidden: 40, Heads: 3, KVHeads: 3, HeadDim: 16, Format: gguf.F16},
+	{Arch: "llama", Layers: 1, Width: 256, Hidden: 512, Heads: 4, KVHeads: 2, HeadDim: 64, Format: gguf.Q4_K, Tied: true},
+	{Arch: "qwen2", Layers: 1, Width: 256, Hidden: 256, Heads: 2, KVHeads: 1, HeadDim: 128, Format: gguf.Q6_K},
 	{Arch: "qwen2", Layers: 1, Width: 64, Hidden: 300, Heads: 2, KVHeads: 2, HeadDim: 32, Format: gguf.F32},
 }
 

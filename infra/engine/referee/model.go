@@ -34,6 +34,8 @@ type Matrix struct {
 	Format     gguf.Type
 	Rows, Cols int
 	First      uint64 // the first weight leaf; 0 stands for no tensor
+
+	spec spec.Format
 }
 
 // layer are the tensors of one transformer block.
@@ -190,14 +192,15 @@ func (m *Model) place(tensors []gguf.Tensor) error {
 	next := uint64(gguf.LeafWeights)
 	for i := range tensors {
 		t := &tensors[i]
-		if !judgedFormat(t.Type) {
-			return fmt.Errorf("the tensor %.80q has the type %v, which is not judged", t.Name, t.Type)
+		f, ok := t.Type.Format()
+		if !ok {
+			return fmt.Errorf("the tensor %.80q has the type %v", t.Name, t.Type)
 		}
 		rows := 1
 		for _, d := range t.Dims[1:] {
 			rows *= int(d)
 		}
-		found[t.Name] = Matrix{t.Name, t.Type, rows, int(t.Dims[0]), next}
+		found[t.Name] = Matrix{t.Name, t.Type, rows, int(t.Dims[0]), next, f}
 		all, _ := gguf.WeightLeaves(t.Type, rows, int(t.Dims[0]))
 		next += all
 	}

@@ -65,7 +65,9 @@ func dispute(d verify.Dispute) (core.Dispute, error) {
 }
 
 // Judged implements core.Court.
-func (w *Wallet) Judged(ctx context.Context, id core.ModelID) (bool, error) { return w.c.Judged(ctx, id) }
+func (w *Wallet) Judged(ctx context.Context, id core.ModelID) (bool, error) {
+	return w.c.Judged(ctx, id)
+}
 
 // Dispute implements core.Court.
 func (w *Wallet) Dispute(ctx context.Context, id uint64) (core.Dispute, error) {
