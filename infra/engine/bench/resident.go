@@ -5,11 +5,15 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"time"
 )
 
-// forgetPeak makes the most there was start anew from what is in use.
+// forgetPeak frees what is not in use and makes the most there was start anew.
 func forgetPeak() {
-	debug.FreeOSMemory()
+	for range 2 { // weights go in a cleanup, after the collection that finds them unused
+		debug.FreeOSMemory()
+		time.Sleep(50 * time.Millisecond)
+	}
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // Linux; elsewhere the peak is not known either
 }
 

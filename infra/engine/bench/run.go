@@ -150,9 +150,11 @@ func (r *Result) open(ctx context.Context, o Options, keep string) (*model.Model
 		return nil, err
 	}
 	r.Open.First = took
+	_, most := resident()
 	if err := m.Close(); err != nil {
 		return nil, err
 	}
+	forgetPeak()
 	o.Progress("opening it again")
 	packed := false
 	options.Progress = func(string, int64, int64) { packed = true }
@@ -172,6 +174,7 @@ func (r *Result) open(ctx context.Context, o Options, keep string) (*model.Model
 	}
 	r.WeightBytes = m.WeightBytes()
 	r.Resident.Opened, r.Resident.Peak = resident()
+	r.Resident.Peak = max(r.Resident.Peak, most)
 	r.Resident.Over = float64(r.Resident.Opened) / float64(r.FileBytes)
 	return m, nil
 }
