@@ -376,11 +376,9 @@ func (s *schemas) object(v *value, at string) string {
 		}
 	}
 	// tails[started] is what follows from a property on.
-	tails := [2]string{}
+	tails := [2]string{``, `ws`}
 	if extra != "" {
 		tails = [2]string{`(` + extra + ` ("," ws ` + extra + `)* ws)?`, `("," ws ` + extra + `)* ws`}
-	} else {
-		tails = [2]string{``, `ws`}
 	}
 	for i := len(properties) - 1; i >= 0; i-- {
 		p := &properties[i]

@@ -70,9 +70,13 @@ func (m *Model) Factors() Matrix { return m.factors }
 // Head is the output matrix.
 func (m *Model) Head() Matrix { return m.head }
 
-// Heads, KVHeads and HeadDim are the attention's shape.
-func (m *Model) Heads() int   { return m.heads }
+// Heads is the number of query heads.
+func (m *Model) Heads() int { return m.heads }
+
+// KVHeads is the number of key-value heads.
 func (m *Model) KVHeads() int { return m.kvHeads }
+
+// HeadDim is the size of a head.
 func (m *Model) HeadDim() int { return m.headDim }
 
 // Epsilon is the norms'.

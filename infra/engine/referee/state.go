@@ -100,7 +100,7 @@ func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
 	if r.Semantics != core.SemanticsV1 {
 		return nil, fmt.Errorf("semantics version %d is not judged", r.Semantics)
 	}
-	if core.Hash(r.Model) != m.Root {
+	if r.Model != m.Root {
 		return nil, errors.New("the receipt is for another model")
 	}
 	if r.Output == 0 || r.Input == 0 || uint64(r.Input)+uint64(r.Output) > 1<<24 {
