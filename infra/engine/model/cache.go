@@ -70,7 +70,8 @@ type lease struct {
 	keys     []core.Hash // keys[i] names the tokens through block i, for full blocks
 }
 
-// admit leases blocks for positions 0 to n-1 and fills in the longest cached
+// admit leases blocks for positions 0 to n-1, or for what is cached where that is
+// more, and fills in the longest cached
 // prefix of tokens; it returns its length. With traced, only blocks with
 // boundary digests count. It returns false when memory is short.
 func (c *cache) admit(tokens []core.Token, n int, traced, reuse bool) (*lease, int, bool) {
@@ -87,6 +88,9 @@ func (c *cache) admit(tokens []core.Token, n int, traced, reuse bool) (*lease, i
 		c.hold(b)
 	}
 	l.promised = max(0, blocksFor(n)-len(l.blocks))
+	if partial != nil {
+		l.promised = max(l.promised, 1) // for the copy, also where it goes beyond n
+	}
 	if c.used+c.promised+l.promised > c.capacity {
 		for i := len(l.blocks) - 1; i >= 0; i-- {
 			c.drop(l.blocks[i])
