@@ -16,15 +16,16 @@ import (
 // seed, the position and everything before it. It draws from 500 tokens, ends
 // at token 0, and has two layers.
 type toy struct {
-	model    core.ModelID
-	twist    int // from this position of input ‖ output on, layer 1 computes something else
-	replayed int
+	model     core.ModelID
+	semantics uint32 // 0 stands for core.SemanticsV1
+	twist     int    // from this position of input ‖ output on, layer 1 computes something else
+	replayed  int
 }
 
 const toyVocabulary, toyLayers = 500, 2
 
 func (e *toy) Info() core.ModelInfo {
-	return core.ModelInfo{ID: e.model, Name: "toy", ContextLength: 1000, Vocabulary: toyVocabulary, Layers: toyLayers, Semantics: 1}
+	return core.ModelInfo{ID: e.model, Name: "toy", ContextLength: 1000, Vocabulary: toyVocabulary, Layers: toyLayers, Semantics: max(e.semantics, core.SemanticsV1)}
 }
 
 func (e *toy) NewSequence(core.SequenceInput) (core.Sequence, error) { panic("not used") }
@@ -173,7 +174,7 @@ func evidenceFor(t testing.TB, q core.SignedRequest, e *toy, limit int) core.Evi
 	ev.Output, finish = e.answer(in, limit)
 	own, _ := e.Replay(context.Background(), in, ev.Output)
 	ev.Boundaries, ev.Logprobs = own.Boundaries, own.Logprobs
-	ev.Receipt.Receipt = core.Receipt{ChainID: q.ChainID, Semantics: 1, Model: q.Model, Request: q.ID, RequestHash: q.Digest(),
+	ev.Receipt.Receipt = core.Receipt{ChainID: q.ChainID, Semantics: q.Semantics, Model: q.Model, Request: q.ID, RequestHash: q.Digest(),
 		Provider: q.Provider, Channel: q.Channel, InputHash: core.HashTokens(q.Input), OutputHash: core.HashTokens(ev.Output), Logprobs: core.HashLogprobs(own.Logprobs),
 		Sampler: q.Sampler.Digest(), Seed: seed.Commitment(), Input: uint32(len(q.Input)), Output: uint32(len(ev.Output)), Billed: q.Prompt,
 		Finish: finish, BoundaryRoot: merkle.Root(own.Boundaries), PriceIn: q.PriceIn, PriceOut: q.PriceOut, Issued: 1_800_000_003, Expiry: 1_800_000_003 + 86_400}

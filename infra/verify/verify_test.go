@@ -200,6 +200,58 @@ func TestDishonestAnswers(t *testing.T) {
 	})
 }
 
+// An option of the semantics makes another model of the same file: only an engine
+// with that option judges its answers.
+func TestSemanticsWithAnOption(t *testing.T) {
+	file := core.ModelID{2}
+	plain := &toy{model: core.ModelVariant(file, core.SemanticsV1)}
+	int8 := &toy{model: core.ModelVariant(file, core.SemanticsKV8), semantics: core.SemanticsKV8}
+	answeredBy := func(e *toy) core.Evidence {
+		q := sampleRequest(t)
+		q.Model, q.Semantics = e.model, e.Info().Semantics
+		q.Signature = sign(t, testKey(t, 0x11), q.Digest())
+		return evidenceFor(t, q, e, 1000)
+	}
+	for _, c := range []struct {
+		what    string
+		by      *toy // who answered
+		engine  *toy // who judges
+		bend    func(ev *core.Evidence)
+		verdict Verdict
+		field   string
+	}{
+		{"its own engine", int8, int8, nil, Matches, ""},
+		{"the same file without the option", int8, plain, nil, Unsupported, "receipt.semantics"},
+		{"a plain receipt, and an engine with the option", plain, int8, nil, Unsupported, "receipt.semantics"},
+		{"another file with the option", int8, &toy{model: core.ModelVariant(core.ModelID{8}, core.SemanticsKV8), semantics: core.SemanticsKV8}, nil, WrongModel, "receipt.model"},
+		{"an option nobody knows", int8, int8, func(ev *core.Evidence) { ev.Receipt.Semantics |= 1 << 17 }, Unsupported, "receipt.semantics"},
+		{"passed off as the plain model's", int8, plain, func(ev *core.Evidence) { ev.Receipt.Semantics, ev.Receipt.Model = core.SemanticsV1, plain.model }, Tampered, "receipt.semantics"},
+		{"an answer of the plain engine under the option", plain, int8, func(ev *core.Evidence) {
+			q := &ev.Request
+			q.Model, q.Semantics = int8.model, core.SemanticsKV8
+			q.Signature = sign(t, testKey(t, 0x11), q.Digest())
+			ev.Receipt.Model, ev.Receipt.Semantics, ev.Receipt.RequestHash = int8.model, core.SemanticsKV8, q.Digest()
+		}, TokenDiffers, "output"},
+	} {
+		ev := answeredBy(c.by)
+		if c.bend != nil {
+			c.bend(&ev)
+			reseal(t, &ev)
+		}
+		js, err := json.Marshal(ev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev, err = Parse(bytes.NewReader(js)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Verify(t.Context(), ev, c.engine, Facts{})
+		if err != nil || r.Verdict != c.verdict || r.Field != c.field {
+			t.Errorf("%s: %s at %q (%s), %v", c.what, r.Verdict, r.Field, r.Message, err)
+		}
+	}
+}
+
 func TestUserSeedNeedsNoVRF(t *testing.T) {
 	q := sampleRequest(t)
 	user := uint64(42)

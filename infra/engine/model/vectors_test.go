@@ -138,26 +138,33 @@ func TestPublishedVectors(t *testing.T) {
 var publishedFamilies = []struct {
 	file  string
 	shape tiny
+	kv8   bool
 }{
-	{"mistral", tiny{arch: "llama", kvHeads: 2, keys: map[string]any{"attention.sliding_window": uint32(9)}}},
-	{"mixtral", tiny{arch: "llama", kvHeads: 2, experts: 5, used: 2, expertHidden: 32}},
-	{"qwen2moe", tiny{arch: "qwen2moe", kvHeads: 4, experts: 6, used: 3, expertHidden: 32}},
+	{"mistral", tiny{arch: "llama", kvHeads: 2, keys: map[string]any{"attention.sliding_window": uint32(9)}}, false},
+	{"mixtral", tiny{arch: "llama", kvHeads: 2, experts: 5, used: 2, expertHidden: 32}, false},
+	{"qwen2moe", tiny{arch: "qwen2moe", kvHeads: 4, experts: 6, used: 3, expertHidden: 32}, false},
 	{"qwen3-yarn", tiny{arch: "qwen3", kvHeads: 2, tied: true, ropeBase: 1e6,
-		keys: map[string]any{"rope.scaling.type": "yarn", "rope.scaling.factor": float32(4), "rope.scaling.original_context_length": uint32(32)}}},
+		keys: map[string]any{"rope.scaling.type": "yarn", "rope.scaling.factor": float32(4), "rope.scaling.original_context_length": uint32(32)}}, false},
 	{"gemma2", tiny{arch: "gemma2", kvHeads: 2, tied: true,
-		keys: map[string]any{"attention.sliding_window": uint32(8), "attn_logit_softcapping": float32(3), "final_logit_softcapping": float32(6)}}},
+		keys: map[string]any{"attention.sliding_window": uint32(8), "attn_logit_softcapping": float32(3), "final_logit_softcapping": float32(6)}}, false},
 	{"gemma3", tiny{arch: "gemma3", kvHeads: 1, tied: true, ropeBase: 1e6, keys: map[string]any{"attention.sliding_window": uint32(8),
-		"attention.sliding_window_pattern": uint32(2), "rope.scaling.type": "linear", "rope.scaling.factor": float32(8)}}},
+		"attention.sliding_window_pattern": uint32(2), "rope.scaling.type": "linear", "rope.scaling.factor": float32(8)}}, false},
 	{"phi3-longrope", tiny{arch: "phi3", kvHeads: 2, factors: true,
-		keys: map[string]any{"rope.scaling.original_context_length": uint32(16), "rope.scaling.attn_factor": float32(1.19)}}},
+		keys: map[string]any{"rope.scaling.original_context_length": uint32(16), "rope.scaling.attn_factor": float32(1.19)}}, false},
+	// Windows that begin within a block of 32 positions, caps, heads of two blocks.
+	{"gemma2-kv8", tiny{arch: "gemma2", heads: 2, kvHeads: 1, headDim: 64, tied: true,
+		keys: map[string]any{"attention.sliding_window": uint32(45), "attn_logit_softcapping": float32(3), "final_logit_softcapping": float32(6)}}, true},
 }
 
-// familyVector is a model's root and one of its answers.
+// familyVector is a model's name under its semantics and one of its answers.
 type familyVector struct {
-	File string       `json:"file"`
-	Root core.ModelID `json:"root"`
+	File      string       `json:"file"`
+	Root      core.ModelID `json:"root"`
+	Semantics uint32       `json:"semantics,omitempty"` // core.SemanticsV1 where it says none
 	answerVector
 }
+
+func (v *familyVector) options() Options { return Options{KV8: v.Semantics == core.SemanticsKV8} }
 
 func TestPublishedFamilies(t *testing.T) {
 	const index = vectorDir + "architectures.json"
@@ -167,21 +174,30 @@ func TestPublishedFamilies(t *testing.T) {
 		Models []familyVector `json:"models"`
 	}
 	if *update {
-		published.Note = "An answer of a model of each family, semantics version 1; see spec/architectures.md."
+		published.Note = "An answer of a model of each family, semantics version 1 where it says no other; see spec/architectures.md."
 		for i, f := range publishedFamilies {
 			shape := f.shape
-			shape.layers, shape.width, shape.hidden, shape.heads, shape.headDim = 2, 32, 32, 4, 16
-			if !shape.tied {
-				shape.headDim = 8
+			shape.layers, shape.width, shape.hidden = 2, 32, 32
+			if shape.heads == 0 {
+				shape.heads, shape.headDim = 4, 16
+				if !shape.tied {
+					shape.headDim = 8
+				}
 			}
 			shape.vocabulary, shape.context, shape.format, shape.seed = 258, 256, gguf.Q8_0, uint64(40+i)
 			if err := shape.builder(t).Create(path(f.file)); err != nil {
 				t.Fatal(err)
 			}
-			m := shape.open(t, Options{})
-			a := answerVector{Input: prompt(m, 40, uint64(i)), Sampler: core.Sampler{Temperature: 800_000, MaxTokens: 32, IgnoreEOS: true},
+			v := familyVector{File: f.file}
+			input := 40
+			if f.kv8 {
+				v.Semantics, input = core.SemanticsKV8, 110 // more than a page
+			}
+			m := shape.open(t, v.options())
+			a := answerVector{Input: prompt(m, input, uint64(i)), Sampler: core.Sampler{Temperature: 800_000, MaxTokens: 32, IgnoreEOS: true},
 				Seed: core.Hash{byte(i), 3}, Salt: core.Hash{byte(i), 4}}
-			published.Models = append(published.Models, familyVector{f.file, m.Root(), a.run(t, m)})
+			v.Root, v.answerVector = m.Root(), a.run(t, m)
+			published.Models = append(published.Models, v)
 		}
 		b, err := json.MarshalIndent(published, "", " ")
 		if err == nil {
@@ -202,7 +218,7 @@ func TestPublishedFamilies(t *testing.T) {
 		t.Fatalf("%d models are published", len(published.Models))
 	}
 	for _, want := range published.Models {
-		m, err := Open(path(want.File), Options{})
+		m, err := Open(path(want.File), want.options())
 		if err != nil {
 			t.Fatal(err)
 		}
