@@ -17,9 +17,9 @@ func forgetPeak() {
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // Linux; elsewhere the peak is not known either
 }
 
-// resident is the memory of this process that is in use, and the most there was,
+// ResidentBytes is the memory of this process that is in use, and the most there was,
 // in bytes; zeros where the system has no /proc.
-func resident() (now, peak int64) {
+func ResidentBytes() (now, peak int64) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, 0

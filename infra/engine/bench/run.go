@@ -142,7 +142,7 @@ func (r *Result) open(ctx context.Context, o Options, keep string) (*model.Model
 	}
 	r.FileBytes = stat.Size()
 	forgetPeak()
-	r.Resident.Base, _ = resident()
+	r.Resident.Base, _ = ResidentBytes()
 	options := model.Options{Threads: o.Threads, ContextLimit: max(2048, o.Prompt+o.Tokens+64), Keep: keep, KeepFrom: 1}
 	o.Progress("opening the model")
 	m, took, err := timedOpen(o.Model, options)
@@ -150,7 +150,7 @@ func (r *Result) open(ctx context.Context, o Options, keep string) (*model.Model
 		return nil, err
 	}
 	r.Open.First = took
-	_, most := resident()
+	_, most := ResidentBytes()
 	if err := m.Close(); err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (r *Result) open(ctx context.Context, o Options, keep string) (*model.Model
 		r.Open.Kept, r.Open.FirstPass = took, first.Seconds()
 	}
 	r.WeightBytes = m.WeightBytes()
-	r.Resident.Opened, r.Resident.Peak = resident()
+	r.Resident.Opened, r.Resident.Peak = ResidentBytes()
 	r.Resident.Peak = max(r.Resident.Peak, most)
 	r.Resident.Over = float64(r.Resident.Opened) / float64(r.FileBytes)
 	return m, nil
