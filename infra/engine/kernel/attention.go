@@ -60,11 +60,15 @@ func groupParts(group, items, threads int) int {
 	return parts
 }
 
-// Bounds of a tile: rows, and scores in memory.
+// Bounds of a tile: rows, and scores in memory, 16 MiB of them.
 const (
 	tileRows   = 16
-	tileScores = 1 << 20
+	tileScores = 1 << 22
 )
+
+// scoreGap lies between the scores of two pairs, a cache line. Distances of 4 KiB
+// would put those of all pairs into the same few places of a cache.
+const scoreGap = 16
 
 type span struct{ first, end int }
 
@@ -82,7 +86,7 @@ func (c *attentionCall) split(queries []Query, group, kvHeads, threads int) []sp
 		end, last := first+1, queries[first].Position
 		for ; end < len(queries) && end-first < most && samePages(queries[first].Pages, queries[end].Pages); end++ {
 			last = max(last, queries[end].Position)
-			if (end+1-first)*group*padded(last+1) > tileScores {
+			if (end+1-first)*group*(padded(last+1)+scoreGap) > tileScores {
 				break
 			}
 		}
@@ -123,7 +127,7 @@ type tile struct {
 	pairs      int // rows times group
 	base, end  int // positions that any of them sees; base begins a page
 	everything int // all queries see base to everything-1, but for the windows' edges
-	ld         int // scores of a pair
+	ld         int // from the scores of a pair to the next one's
 }
 
 // attend answers the tile: all scores, page by page; the softmax of each row
@@ -172,7 +176,7 @@ func (t *tile) measure() {
 		t.everything = min(t.everything, query.Position+1)
 	}
 	t.base = t.base / PageTokens * PageTokens
-	t.ld = padded(t.end - t.base)
+	t.ld = padded(t.end-t.base) + scoreGap
 }
 
 // pages calls body for every page with its first position.
