@@ -65,7 +65,7 @@ func New(m gguf.Metadata, t *token.Tokenizer) (*Template, error) {
 	}
 	if err != nil {
 		return nil, &core.Error{Code: core.CodeInvalid, Message: "the model's chat template cannot be used", Err: err,
-			Next: "use another file of this model, or send plain completions"}
+			Next: "use another file of this model: its publisher may have corrected tokenizer.chat_template"}
 	}
 	return tp, nil
 }

@@ -40,6 +40,9 @@ func TestModelsThatAreRefused(t *testing.T) {
 		"logit_scale":                              {change: set("qwen2.logit_scale", float32(2))},
 		"rms_epsilon":                              {change: set("qwen2.attention.layer_norm_rms_epsilon", float32(math.NaN()))},
 		`tokenizer model "t5"`:                     {change: set("tokenizer.ggml.model", "t5")},
+		"template cannot be used: chat: ":          {change: set("tokenizer.chat_template", "{% for m in messages %}")},
+		"leaves out what the user says":            {change: set("tokenizer.chat_template", "hello")},
+		"nosuchfilter":                             {change: set("tokenizer.chat_template", "{{ messages[0].content | nosuchfilter }}")},
 	} {
 		shape.arch, shape.layers, shape.width, shape.hidden = "qwen2", 2, 64, 96
 		shape.heads, shape.kvHeads, shape.headDim = 4, 2, 16

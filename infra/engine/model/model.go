@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/chat"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/grammar"
 	"github.com/koinon-network/koinon/infra/engine/kernel"
@@ -143,6 +144,10 @@ func build(f *gguf.File, name string, o Options) (_ *Model, err error) {
 		return nil, err
 	}
 	if m.template, err = gguf.Or(f.Text("tokenizer.chat_template"))(""); err != nil {
+		return nil, err
+	}
+	// No gateway could make a prompt with a template that fails here.
+	if _, err := chat.New(f.Metadata, m.tokenizer); err != nil {
 		return nil, err
 	}
 	m.grammars = grammar.NewCache(sync.OnceValue(func() *grammar.Vocabulary {
