@@ -14,20 +14,23 @@ import (
 // the vocabulary are joined, the union of highest score first; what remains
 // outside the vocabulary is spelt in bytes.
 type sentencePiece struct {
-	byText map[string]core.Token // ordinary tokens, spaces as U+2581
-	texts  []string
+	tokens *pieceTable // ordinary tokens; here and in texts a space is one byte
 	scores []float32
 	bytes  [256]core.Token
-	// inside holds the pairs of neighbouring runes within ordinary tokens. No
-	// token spans any other pair, so the text can be cut there.
+	// ascii and inside hold the pairs of neighbouring runes within ordinary
+	// tokens. No token spans any other pair, so the text can be cut there.
+	ascii  [utf8.RuneSelf][2]uint64 // a bit for each rune that follows
 	inside *pairTable
 	prefix bool
 }
 
 const lowLine = "\u2581" // how SentencePiece writes a space
 
+// spaced writes a text with spaces, which is shorter.
+func spaced(s string) string { return strings.ReplaceAll(s, lowLine, " ") }
+
 func (t *Tokenizer) initSentencePiece(m gguf.Metadata) error {
-	sp := &sentencePiece{byText: make(map[string]core.Token, len(t.texts)), texts: t.texts}
+	sp := &sentencePiece{tokens: newPieceTable(len(t.texts))}
 	var err error
 	if sp.scores, err = m.Floats("tokenizer.ggml.scores"); err != nil {
 		return err
@@ -53,7 +56,7 @@ func (t *Tokenizer) initSentencePiece(m gguf.Metadata) error {
 		if sp.bytes[c] != None {
 			continue
 		}
-		if id, ok := sp.byText[string([]byte{byte(c)})]; ok {
+		if id := sp.tokens.find(string([]byte{byte(c)})); id != None {
 			sp.bytes[c] = id
 		} else if t.unknown == None {
 			return core.Errorf(core.CodeInvalid, "the vocabulary has no token for the byte 0x%02x and no unknown token", c)
@@ -61,7 +64,7 @@ func (t *Tokenizer) initSentencePiece(m gguf.Metadata) error {
 			sp.bytes[c] = t.unknown
 		}
 	}
-	sp.indexPairs()
+	sp.indexPairs(t)
 	t.model = sp
 	return nil
 }
@@ -74,7 +77,7 @@ func (sp *sentencePiece) addToken(id core.Token, s string, k Kind) []byte {
 	case Unknown:
 		return []byte("\ufffd")
 	case UserDefined:
-		return []byte(strings.ReplaceAll(s, lowLine, " "))
+		return []byte(spaced(s))
 	case Byte:
 		var c byte
 		if n, err := fmt.Sscanf(s, "<0x%02X>", &c); n == 1 && err == nil && len(s) == 6 {
@@ -85,25 +88,30 @@ func (sp *sentencePiece) addToken(id core.Token, s string, k Kind) []byte {
 		}
 		return nil
 	}
-	if _, taken := sp.byText[s]; !taken && s != "" {
-		sp.byText[s] = id
+	if !strings.Contains(s, " ") { // no text has a space that is not a low line
+		sp.tokens.add(spaced(s), id)
 	}
-	return []byte(strings.ReplaceAll(s, lowLine, " "))
+	return []byte(spaced(s))
 }
 
-func (sp *sentencePiece) indexPairs() {
-	pairs := map[[2]rune]bool{}
-	for s := range sp.byText {
+func (sp *sentencePiece) indexPairs(t *Tokenizer) {
+	wide := map[[2]rune]bool{}
+	for i, piece := range t.pieces {
+		if t.kinds[i] != Normal {
+			continue
+		}
 		last := rune(-1)
-		for _, r := range s {
-			if last >= 0 {
-				pairs[[2]rune{last, r}] = true
+		for _, r := range string(piece) {
+			if last >= 0 && (last|r) < utf8.RuneSelf {
+				sp.ascii[last][r>>6] |= 1 << (r & 63)
+			} else if last >= 0 {
+				wide[[2]rune{last, r}] = true
 			}
 			last = r
 		}
 	}
-	sp.inside = newPairTable(len(pairs))
-	for p := range pairs {
+	sp.inside = newPairTable(len(wide))
+	for p := range wide {
 		sp.inside.add(p[0], p[1], 0, 0)
 	}
 }
@@ -127,34 +135,41 @@ func (a union) before(b union) bool {
 }
 
 func (sp *sentencePiece) encode(out []core.Token, text string, start bool) []core.Token {
+	text = spaced(text)
 	if start && sp.prefix {
 		text = " " + text
 	}
-	text = strings.ReplaceAll(text, " ", lowLine)
 	var j joiner
 	seen := newWordCache(len(text))
-	begin, last := 0, rune(-1)
-	emit := func(run string) {
-		known := seen.find(run)
-		if known.text == run {
+	last, n := utf8.DecodeRuneInString(text)
+	for begin, end := 0, n; begin < len(text); end += n {
+		var r rune
+		if end < len(text) {
+			r, n = utf8.DecodeRuneInString(text[end:])
+			if sp.joins(last, r) {
+				last = r
+				continue
+			}
+		}
+		run := text[begin:end]
+		if known := seen.find(run); known.text == run {
 			out = append(out, out[known.start:known.end]...)
-			return
+		} else {
+			at := len(out)
+			out = sp.encodeRun(out, run, &j)
+			*known = cached{run, at, len(out)}
 		}
-		start := len(out)
-		out = sp.encodeRun(out, run, &j)
-		*known = cached{run, start, len(out)}
-	}
-	for i, r := range text {
-		if last >= 0 && sp.inside.rank(last, r) == noRank {
-			emit(text[begin:i])
-			begin = i
-		}
-		last = r
-	}
-	if begin < len(text) {
-		emit(text[begin:])
+		begin, last = end, r
 	}
 	return out
+}
+
+// joins reports whether some token spans this pair of neighbours.
+func (sp *sentencePiece) joins(left, right rune) bool {
+	if (left | right) < utf8.RuneSelf {
+		return sp.ascii[left][right>>6]>>(right&63)&1 > 0
+	}
+	return sp.inside.rank(left, right) != noRank
 }
 
 // joiner is working memory, reused from run to run.
@@ -164,8 +179,8 @@ type joiner struct {
 }
 
 func (sp *sentencePiece) encodeRun(out []core.Token, text string, j *joiner) []core.Token {
-	if id, ok := sp.byText[text]; ok && utf8.RuneCountInString(text) == 1 {
-		return append(out, id)
+	if _, n := utf8.DecodeRuneInString(text); n == len(text) {
+		return sp.spell(out, text)
 	}
 	j.parts = j.parts[:0]
 	for i := 0; i < len(text); {
@@ -174,20 +189,24 @@ func (sp *sentencePiece) encodeRun(out []core.Token, text string, j *joiner) []c
 		j.parts = append(j.parts, part{int32(i), int32(i + n), k - 1, k + 1})
 		i += n
 	}
-	if len(j.parts) == 0 {
-		return out
-	}
 	j.parts[len(j.parts)-1].next = -1
 	sp.join(text, j)
 	for i := int32(0); i >= 0; i = j.parts[i].next {
-		s := text[j.parts[i].start:j.parts[i].end]
-		if id, ok := sp.byText[s]; ok {
-			out = append(out, id)
-			continue
-		}
-		for _, c := range []byte(s) {
-			out = append(out, sp.bytes[c])
-		}
+		out = sp.spell(out, text[j.parts[i].start:j.parts[i].end])
+	}
+	return out
+}
+
+// spell appends the token of a part, or those of its bytes.
+func (sp *sentencePiece) spell(out []core.Token, part string) []core.Token {
+	if id := sp.tokens.find(part); id != None {
+		return append(out, id)
+	}
+	if part == " " {
+		part = lowLine
+	}
+	for i := range len(part) {
+		out = append(out, sp.bytes[part[i]])
 	}
 	return out
 }
@@ -203,7 +222,7 @@ func (sp *sentencePiece) join(text string, j *joiner) {
 		if end-l.start > maxPiece {
 			return
 		}
-		if id, ok := sp.byText[text[l.start:end]]; ok {
+		if id := sp.tokens.find(text[l.start:end]); id != None {
 			h.push(union{sp.scores[id], left, end, l.end, id})
 		}
 	}
