@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/koinon-network/koinon/infra/engine/gguf"
 )
 
 // prose is ordinary text: this repository's documents and code.
@@ -89,20 +91,63 @@ func BenchmarkEncode(b *testing.B) {
 // A text of one letter, of blanks, of emoji or of no UTF-8 at all must cost
 // about what any text of its length does.
 func TestCostIsNearLinear(t *testing.T) {
-	v := vectors(t)
 	models := map[string]*Tokenizer{"sentencepiece": mustNew(t, sentencePieceModel())}
-	for _, pre := range []string{"gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "smollm", "default", "falcon", "deepseek-coder",
-		"deepseek-llm", "deepseek-v3", "bloom"} {
-		models[pre] = mustNew(t, byteLevelModel(v.Merges, pre, "<|im_end|>", "<|im_start|>"))
+	for _, pre := range splits {
+		models[pre] = mustNew(t, byteLevelModel(vectors(t).Merges, pre, "<|im_end|>", "<|im_start|>"))
 	}
 	for name, tok := range models {
 		for _, unit := range []string{"a", " ", "\n", "\t ", "A", "1", "Aa", "中", "中A", "'", "🙂", "👩‍👩‍👧", "\u0301", "\xff", "\xe4\xb8", "\x00", "ab ",
 			" \u3000", "<|im_", "<", "e\u0301", "._", "▁", "\r\n "} {
-			text := strings.Repeat(unit, 60_000/len(unit))
+			text := strings.Repeat(unit, 30_000/len(unit))
 			start := time.Now()
 			tok.Encode(text, Options{ParseSpecial: true})
 			if d := time.Since(start); d > 2*time.Second && os.Getenv("CI") == "" {
-				t.Errorf("%s: 60 kB of %q took %v", name, unit, d)
+				t.Errorf("%s: 30 kB of %q took %v", name, unit, d)
+			}
+		}
+	}
+}
+
+// splits are pre-tokenizers of each kind.
+var splits = []string{"gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "smollm", "default", "falcon", "deepseek-coder",
+	"deepseek-llm", "deepseek-v3", "bloom"}
+
+// A megabyte that one word fills, with merges that go on within it, costs
+// little more than four times a quarter of it.
+func TestMegabytesCostWhatTheirPartsDo(t *testing.T) {
+	pieces := []string{"aa", "aaaa", "aaaaaaaa", "▁▁", "▁▁▁▁", "▁▁▁▁▁▁▁▁", "🙂🙂", "🙂🙂🙂🙂"}
+	broken, smile := toAlphabet("\xff"), strings.Split(toAlphabet("🙂"), "")
+	merges := []string{"a a", "aa aa", "aaaa aaaa", "Ġ Ġ", "ĠĠ ĠĠ", "ĠĠĠĠ ĠĠĠĠ", broken + " " + broken, broken + broken + " " + broken + broken}
+	for i := 1; i < len(smile); i++ {
+		merges = append(merges, strings.Join(smile[:i], "")+" "+smile[i])
+	}
+	merges = append(merges, strings.Join(smile, "")+" "+strings.Join(smile, ""))
+	costs := map[string]func(text string){}
+	for name, m := range map[string]gguf.Metadata{"sentencepiece": pieceModel(pieces), "byte level": byteLevelModel(merges, "gpt-2")} {
+		tok := mustNew(t, m)
+		costs[name] = func(text string) { tok.Encode(text, Options{ParseSpecial: true}) }
+	}
+	for _, pre := range splits {
+		costs["the split of "+pre] = func(text string) { preTokenizers[pre].split(text, func(string) {}) }
+	}
+	for name, cost := range costs {
+		for _, unit := range []string{"a", " ", "🙂", "\xff"} {
+			took := func(size int) time.Duration {
+				text := strings.Repeat(unit, size/len(unit))
+				start := time.Now()
+				cost(text)
+				return time.Since(start)
+			}
+			// Another program's turn on the processor is no cost of ours: measured again.
+			for attempt := 1; ; attempt++ {
+				part, whole := min(took(250_000), took(250_000)), took(1_000_000)
+				if whole < 8*part || whole < 10*time.Millisecond {
+					break
+				}
+				if attempt == 5 {
+					t.Errorf("%s: 250 kB of %q took %v, 1 MB took %v", name, unit, part, whole)
+					break
+				}
 			}
 		}
 	}

@@ -118,21 +118,19 @@ func (b *byteLevel) index(t *Tokenizer, byBytes map[string]core.Token, merges []
 	return nil
 }
 
-func (b *byteLevel) encode(out []core.Token, text string, _ bool) []core.Token {
-	var w word
-	seen := newWordCache(len(text))
+func (b *byteLevel) encode(out []core.Token, text string, _ bool, w *workspace) []core.Token {
 	b.split(text, func(piece string) {
 		if id, ok := b.words[piece]; ok {
 			out = append(out, id)
 			return
 		}
-		known := seen.find(piece)
+		known := w.seen.find(piece)
 		if known.text == piece {
 			out = append(out, out[known.start:known.end]...)
 			return
 		}
 		start := len(out)
-		out = b.encodeWord(out, piece, &w)
+		out = b.encodeWord(out, piece, &w.word)
 		*known = cached{piece, start, len(out)}
 	})
 	return out
@@ -150,7 +148,7 @@ type cached struct {
 }
 
 func newWordCache(textLength int) *wordCache {
-	size := 1 << min(12, bits.Len(uint(textLength/8)))
+	size := 1 << min(14, bits.Len(uint(textLength/8)))
 	return &wordCache{maphash.MakeSeed(), make([]cached, size)}
 }
 

@@ -134,13 +134,11 @@ func (a union) before(b union) bool {
 	return a.score > b.score || a.score == b.score && a.left < b.left
 }
 
-func (sp *sentencePiece) encode(out []core.Token, text string, start bool) []core.Token {
+func (sp *sentencePiece) encode(out []core.Token, text string, start bool, w *workspace) []core.Token {
 	text = spaced(text)
 	if start && sp.prefix {
 		text = " " + text
 	}
-	var j joiner
-	seen := newWordCache(len(text))
 	last, n := utf8.DecodeRuneInString(text)
 	for begin, end := 0, n; begin < len(text); end += n {
 		var r rune
@@ -152,11 +150,11 @@ func (sp *sentencePiece) encode(out []core.Token, text string, start bool) []cor
 			}
 		}
 		run := text[begin:end]
-		if known := seen.find(run); known.text == run {
+		if known := w.seen.find(run); known.text == run {
 			out = append(out, out[known.start:known.end]...)
 		} else {
 			at := len(out)
-			out = sp.encodeRun(out, run, &j)
+			out = sp.encodeRun(out, run, &w.join)
 			*known = cached{run, at, len(out)}
 		}
 		begin, last = end, r

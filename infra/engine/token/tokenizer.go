@@ -51,8 +51,15 @@ type Tokenizer struct {
 // model encodes text without special tokens.
 type model interface {
 	// encode appends the tokens of text. start says that nothing or a special
-	// token comes before it.
-	encode(out []core.Token, text string, start bool) []core.Token
+	// token comes before it. Calls for parts of one text share w and out.
+	encode(out []core.Token, text string, start bool, w *workspace) []core.Token
+}
+
+// workspace is what encoding a text needs beside its output.
+type workspace struct {
+	seen *wordCache
+	word word   // of byteLevel
+	join joiner // of sentencePiece
 }
 
 // Options of Encode.
@@ -219,10 +226,11 @@ func (t *Tokenizer) readRoles(m gguf.Metadata) error {
 func (t *Tokenizer) Encode(text string, o Options) []core.Token {
 	out := make([]core.Token, 0, len(text)/3+2)
 	start := true
+	w := workspace{seen: newWordCache(len(text))}
 	for len(text) > 0 {
 		at, n, id := t.special.next(text, o.ParseSpecial)
 		if at > 0 {
-			out = t.model.encode(out, text[:at], start)
+			out = t.model.encode(out, text[:at], start, &w)
 			start = false
 		}
 		if n > 0 {
