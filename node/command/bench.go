@@ -33,7 +33,7 @@ requests per second at several concurrencies.`,
 	gw.Flags().IntVar(&o.Requests, "requests", 200, "requests per concurrency and side")
 	gw.Flags().IntVar(&o.Tokens, "tokens", 16, "tokens of an answer in the throughput part")
 	gw.Flags().StringVar(&o.Model, "model", "", "`FILE.gguf` instead of the built-in model")
-	cmd.AddCommand(gw, benchEngineCommand())
+	cmd.AddCommand(gw, benchEngineCommand(), benchVerifyCommand())
 	return cmd
 }
 

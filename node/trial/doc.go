@@ -1,0 +1,8 @@
+// Package trial tries to get false answers past verification, and true ones
+// convicted, at random places and many times.
+//
+// Start with [Run]. Answers come from the built-in model; honest ones are
+// verified under other threads and chunks, forged ones by everything that a
+// stranger would check, and disputes are played to their end through the rules
+// that the chain applies.
+package trial
