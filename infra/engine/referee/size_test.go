@@ -1,0 +1,380 @@
+package referee_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/core/merkle"
+	"github.com/koinon-network/koinon/infra/engine/commit"
+	"github.com/koinon-network/koinon/infra/engine/gguf"
+	"github.com/koinon-network/koinon/infra/engine/referee"
+	"github.com/koinon-network/koinon/infra/engine/spec"
+)
+
+// null is the model of 7 billion parameters in the shape of Llama 2, all of
+// whose weights are zero, and its answer of 1,000 positions. Every number that
+// it computes is known without computing it, so that whole disputes about it,
+// as large as those of any such model, are played with real openings.
+type null struct {
+	model  *referee.Model
+	leaves []core.Hash // under the model root
+	bounds []core.Hash // under the boundary root
+	tokens []core.Hash
+	salt   core.Hash
+	row    core.Hash // commitment to a value or a residual stream
+	keys   []core.Hash
+}
+
+const (
+	layers, width, hidden, heads, headDim, vocabulary = 32, 4096, 11008, 32, 128, 32000
+	positions                                         = 1000
+)
+
+func newNull(t *testing.T) *null {
+	t.Helper()
+	var m gguf.Metadata
+	m.Set("general.architecture", "llama")
+	for k, v := range map[string]int{"block_count": layers, "embedding_length": width, "feed_forward_length": hidden, "context_length": 4096, "attention.head_count": heads} {
+		m.Set("llama."+k, uint32(v))
+	}
+	m.Set("llama.attention.layer_norm_rms_epsilon", float32(1e-5))
+	f := &gguf.File{Metadata: m}
+	add := func(name string, format gguf.Type, dims ...uint64) {
+		f.Tensors = append(f.Tensors, gguf.Tensor{Name: name, Type: format, Dims: dims})
+	}
+	add("token_embd.weight", gguf.Q8_0, width, vocabulary)
+	add("output.weight", gguf.Q8_0, width, vocabulary)
+	add("output_norm.weight", gguf.F32, width)
+	for l := range layers {
+		p := fmt.Sprintf("blk.%d.", l)
+		add(p+"attn_norm.weight", gguf.F32, width)
+		add(p+"ffn_norm.weight", gguf.F32, width)
+		for _, name := range []string{"attn_q", "attn_k", "attn_v", "attn_output"} {
+			add(p+name+".weight", gguf.Q8_0, width, width)
+		}
+		add(p+"ffn_gate.weight", gguf.Q8_0, width, hidden)
+		add(p+"ffn_up.weight", gguf.Q8_0, width, hidden)
+		add(p+"ffn_down.weight", gguf.Q8_0, hidden, width)
+	}
+	n := &null{salt: core.Hash{7}, row: commit.Vector(make([]float32, width))}
+	a := referee.Admission{Description: gguf.Description(m), Index: gguf.Index(f)}
+	n.leaves = n.weightTree(t, a)
+	a.Leaves = uint64(len(n.leaves))
+	a.DescriptionPath, a.IndexPath = prove(t, n.leaves, gguf.LeafMetadata), prove(t, n.leaves, gguf.LeafIndex)
+	var err error
+	if n.model, err = referee.Admit(merkle.Root(n.leaves), a); err != nil {
+		t.Fatal(err)
+	}
+	for at := range positions {
+		n.keys = append(n.keys, commit.Vector(n.rotated(at)))
+		n.tokens = append(n.tokens, core.TokenLeaf(0))
+		for l := range layers + 1 {
+			n.bounds = append(n.bounds, n.leaf(at, l))
+		}
+	}
+	return n
+}
+
+// weightTree has the leaves of all tensors, in the order of the index.
+func (n *null) weightTree(t *testing.T, a referee.Admission) []core.Hash {
+	t.Helper()
+	tensors, err := gguf.ParseIndex(a.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaves := make([]core.Hash, gguf.LeafWeights)
+	known := map[int]core.Hash{} // by length
+	leaves[gguf.LeafMetadata], leaves[gguf.LeafIndex] = gguf.DescriptionLeaf(a.Description), gguf.IndexLeaf(a.Index)
+	for i := range tensors {
+		x := &tensors[i]
+		rows := 1
+		if len(x.Dims) > 1 {
+			rows = int(x.Dims[1])
+		}
+		w := referee.Matrix{Format: x.Type, Rows: rows, Cols: x.Cols()}
+		all, across := gguf.WeightLeaves(x.Type, rows, w.Cols)
+		for k := range all {
+			data := zeroWeights(w, int(k/across), int(k%across))
+			if known[len(data)].IsZero() {
+				known[len(data)] = gguf.WeightLeafHash(data)
+			}
+			leaves = append(leaves, known[len(data)])
+		}
+	}
+	return leaves
+}
+
+func zeroWeights(w referee.Matrix, group, column int) []byte {
+	from, to := w.Group(group)
+	return make([]byte, (to-from)*w.Format.RowSize(min(commit.TileLen, w.Cols-column*commit.TileLen)))
+}
+
+func prove(t *testing.T, leaves []core.Hash, i int) []core.Hash {
+	t.Helper()
+	p, err := merkle.Prove(leaves, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Path
+}
+
+// rotated is a row of zeros after the rotary embedding, some of them negative.
+func (n *null) rotated(at int) []float32 {
+	f := n.model.RoPE().Frequencies()
+	cos, sin, x := make([]float32, len(f)), make([]float32, len(f)), make([]float32, width)
+	spec.RoPERow(cos, sin, f, at)
+	for h := 0; h < width; h += headDim {
+		spec.Rotate(x[h:h+headDim], cos, sin, n.model.RoPE().Style)
+	}
+	return x
+}
+
+func (n *null) kv(at, l int) (k, v core.Hash) {
+	if l < layers {
+		k, v = n.keys[at], n.row
+	}
+	return k, v
+}
+
+func (n *null) leaf(at, l int) core.Hash {
+	k, v := n.kv(at, l)
+	return commit.Leaf(core.BoundarySalt(n.salt, uint32(at), uint32(l)), commit.Boundary(n.row, k, v))
+}
+
+func (n *null) boundary(t *testing.T, at, l int) *referee.Boundary {
+	k, v := n.kv(at, l)
+	return &referee.Boundary{Salt: core.BoundarySalt(n.salt, uint32(at), uint32(l)), X: n.row, K: k, V: v, Path: prove(t, n.bounds, at*(layers+1)+l)}
+}
+
+// values are the result of an operator that has no heads.
+func (n *null) values(o *referee.Operator, at int) []float32 {
+	if o.Kind == referee.Rotate {
+		return n.rotated(at)
+	}
+	return make([]float32, o.Len)
+}
+
+func (n *null) weights(t *testing.T, w referee.Matrix, group, column int) *referee.Weights {
+	return &referee.Weights{Data: zeroWeights(w, group, column), Path: prove(t, n.leaves, int(w.Leaf(group, column)))}
+}
+
+// vector opens the tiles of a zero vector from number from to number to.
+func vector(x []float32, from, to int) *referee.Vector {
+	first, last := from/commit.TileLen, (to-1)/commit.TileLen
+	return &referee.Vector{Tiles: commit.Tiles(nil, x), First: uint32(first), Values: x[first*commit.TileLen : min(len(x), (last+1)*commit.TileLen)]}
+}
+
+func repeat(h core.Hash, n int) (out []core.Hash) {
+	for range n {
+		out = append(out, h)
+	}
+	return out
+}
+
+// head are the numbers of one head: scores of zero, weights of one.
+func head(at int) (scores, weights []float32, soft referee.Softmax, running []spec.Lanes) {
+	scores, weights = make([]float32, at+1), make([]float32, at+1)
+	var lanes spec.Lanes
+	for from := 0; from <= at; from += commit.TileLen {
+		tile := weights[from:min(at+1, from+commit.TileLen)]
+		lanes.AddExp(tile, 0)
+		running = append(running, lanes)
+	}
+	return scores, weights, referee.Softmax{Lanes: lanes}, running
+}
+
+// reveal is the provider's true move.
+func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
+	t.Helper()
+	at, l := int(s.Claim.Position), int(s.Claim.Layer)
+	program := n.model.LeafProgram(at, l)
+	scores, weights, soft, running := head(at)
+	segments := map[referee.Kind][]core.Hash{referee.Score: repeat(commit.Vector(scores), heads), referee.Exp: repeat(soft.Segment(commit.Vector(weights)), heads)}
+	o := &program.Ops[s.Operator]
+	zero := make([]float32, o.Len)
+	tile := func(x []float32) []float32 {
+		return x[int(s.Tile)*commit.TileLen : min(len(x), int(s.Tile+1)*commit.TileLen)]
+	}
+	from := int(s.Tile) * commit.TileLen
+	to := min(o.Len, from+commit.TileLen)
+	switch s.Phase {
+	case referee.NeedLayer:
+		m := &referee.Layer{Leaf: *n.boundary(t, at, l)}
+		for _, o := range program.Ops {
+			if own := segments[o.Kind]; own != nil {
+				m.Results, m.Heads = append(m.Results, referee.HeadsCommitment(own)), append(m.Heads, own)
+			} else {
+				m.Results = append(m.Results, commit.Vector(n.values(&o, at)))
+			}
+		}
+		if l > 0 {
+			m.Before = n.boundary(t, at, l-1)
+		}
+		return m
+	case referee.NeedTiles:
+		m := &referee.Tiles{Segments: segments[o.Kind], Tiles: commit.Tiles(nil, n.values(o, at))}
+		switch o.Kind {
+		case referee.Exp:
+			m.Tiles, m.Softmax, m.Running = commit.Tiles(nil, weights), &soft, running
+		case referee.Mix:
+			m.Segments = repeat(commit.Tile(make([]float32, headDim)), heads)
+		}
+		return m
+	case referee.NeedChunks:
+		m := &referee.Chunks{}
+		switch o.Kind {
+		case referee.Norm:
+			m.Lanes = make([]spec.Lanes, commit.Count(o.Len))
+		case referee.Linear:
+			_, groups := s.Groups(o)
+			m.Values, m.Sums = tile(zero), repeat(commit.Tile(make([]float32, o.Weights.GroupRows())), groups*commit.Count(o.Weights.Cols))
+		case referee.Score:
+			m.Values = tile(scores)
+		case referee.Mix:
+			runs, _ := referee.Runs(int(s.Hi - s.Lo))
+			if m.Sums = repeat(commit.Tile(make([]float32, headDim)), runs); !s.Linked {
+				m.Values = make([]float32, headDim)
+				m.Exp = &referee.HeadExp{Segments: segments[referee.Exp], Weights: commit.Vector(weights), Softmax: soft}
+				m.Result = vector(zero, int(s.Tile)*headDim, int(s.Tile)*headDim+1)
+			}
+		}
+		return m
+	}
+	m := &referee.Step{}
+	switch o.Kind {
+	case referee.Embed:
+		m.Path, m.Weights = prove(t, n.tokens, at), n.weights(t, o.Weights, 0, int(s.Tile))
+	case referee.Norm:
+		if c := int(s.Chunk); c < commit.Count(o.Len) {
+			from, to = c*commit.TileLen, min(o.Len, (c+1)*commit.TileLen)
+		} else {
+			m.Weights = n.weights(t, o.Weights, 0, int(s.Tile))
+		}
+		m.A = vector(zero, from, to)
+	case referee.Linear:
+		columns := commit.Count(o.Weights.Cols)
+		first, _ := s.Groups(o)
+		group, column := first+int(s.Chunk)/columns, int(s.Chunk)%columns
+		m.A = vector(make([]float32, o.Weights.Cols), column*commit.TileLen, min(o.Weights.Cols, (column+1)*commit.TileLen))
+		if column > 0 {
+			m.Before = make([]float32, o.Weights.GroupRows())
+		}
+		m.Weights = n.weights(t, o.Weights, group, column)
+	case referee.Score:
+		p := from + int(s.Chunk)
+		m.A = vector(n.rotated(at), int(s.Head)*headDim, int(s.Head+1)*headDim)
+		m.Boundary, m.Row = n.boundary(t, p, l-1), vector(n.rotated(p), int(s.Head)*headDim, int(s.Head+1)*headDim)
+	case referee.Exp:
+		if s.Part == referee.PartSum {
+			m.Values = tile(weights)
+		} else {
+			m.Segments, m.A = segments[referee.Score], vector(scores, from, to)
+		}
+	case referee.Mix:
+		m.A = vector(weights, int(s.Lo), int(s.Lo)+1)
+		if s.Lo > 0 {
+			m.Before = make([]float32, headDim)
+		}
+		m.Boundary, m.Row = n.boundary(t, int(s.Lo), l-1), vector(make([]float32, width), int(s.Tile)*headDim, int(s.Tile+1)*headDim)
+	case referee.Add, referee.Gate:
+		m.B = vector(zero, from, to)
+		fallthrough
+	default:
+		m.A = vector(zero, from, to)
+	}
+	return m
+}
+
+// dispute is the size of one that was played to its end.
+type dispute struct {
+	moves, bytes, stored int
+	gas                  uint64
+}
+
+// play lets the challenger pick operator, and where it may, the last of all
+// places, which have the longest openings.
+func (n *null) play(t *testing.T, at, l, operator int) (d dispute) {
+	t.Helper()
+	hash := core.HashTokens(make([]core.Token, positions))
+	s, err := referee.Open(n.model, &core.Receipt{Semantics: core.SemanticsV1, Model: core.ModelID(n.model.Root), Input: positions, Output: 1,
+		InputHash: hash, BoundaryRoot: merkle.Root(n.bounds)}, referee.Claim{Position: uint32(at), Layer: uint32(l)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s.Phase != referee.Held {
+		d.moves++
+		work := s.Work(n.model)
+		var b []byte
+		if s.Phase.Side() == referee.Provider {
+			b = n.apply(t, s, n.reveal(t, s))
+		} else {
+			b = n.point(t, s, operator)
+		}
+		state := 0 // none is kept of a game that is over
+		if s.Phase != referee.Held {
+			state = len(referee.Encode(*s))
+		}
+		d.bytes, d.stored = d.bytes+len(b), max(d.stored, state)
+		d.gas += gas(len(b), state, work)
+	}
+	return d
+}
+
+func (n *null) apply(t *testing.T, s *referee.State, m referee.Move) []byte {
+	t.Helper()
+	b := referee.EncodeMove(m)
+	decoded, err := referee.DecodeMove(b)
+	if err == nil {
+		err = s.Apply(n.model, decoded)
+	}
+	if err != nil {
+		t.Fatalf("%T in phase %s, operator %d: %v", m, s.Phase, s.Operator, err)
+	}
+	return b
+}
+
+// point takes the last place that is possible.
+func (n *null) point(t *testing.T, s *referee.State, operator int) []byte {
+	t.Helper()
+	for i := 511; i >= 0; i-- {
+		var m referee.Move
+		switch s.Phase {
+		case referee.NeedOperator:
+			m = &referee.PickOperator{Operator: uint32(operator), Head: uint32(i)}
+		case referee.NeedTile:
+			m = &referee.PickTile{Tile: uint32(i / 3), Part: uint32(i % 3)}
+		default:
+			m = &referee.PickChunk{Chunk: uint32(i)}
+		}
+		if probe := *s; probe.Apply(n.model, m) == nil {
+			return n.apply(t, s, m)
+		}
+	}
+	t.Fatalf("no pick in phase %s", s.Phase)
+	return nil
+}
+
+// gas is what a move costs by the rules of the chain: bytes of the transaction,
+// reading and writing the state, and the work of the check. envelope is what a
+// transaction holds beside the move, and the dispute beside the game.
+func gas(move, state int, work uint64) uint64 {
+	const perByte, readFlat, readByte, writeFlat, writeByte, stepGas, envelope = 10, 1000, 3, 2000, 30, 130, 400
+	return uint64(perByte*(move+envelope)+readFlat+readByte*(state+envelope)+writeFlat+writeByte*(state+envelope)) + work*stepGas/1000
+}
+
+// A dispute about a model of 7 billion parameters and 1,000 tokens stays small,
+// whatever operator it ends at.
+func TestDisputesOfLargeModelsStaySmall(t *testing.T) {
+	n := newNull(t)
+	const mostMoves, mostBytes = 9, 35_000
+	for _, l := range []int{0, 1} {
+		for i, o := range n.model.LeafProgram(positions-1, l).Ops {
+			d := n.play(t, positions-1, l, i)
+			t.Logf("layer %2d, %-36s %d moves, %5d bytes, %5d bytes of state, about %d gas", l, o.Name, d.moves, d.bytes, d.stored, d.gas)
+			if d.moves > mostMoves || d.bytes > mostBytes {
+				t.Errorf("layer %d, %s: %d moves and %d bytes; %d and %d are allowed", l, o.Name, d.moves, d.bytes, mostMoves, mostBytes)
+			}
+		}
+	}
+}
