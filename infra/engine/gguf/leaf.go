@@ -39,6 +39,9 @@ func Index(f *File) []byte { return encodeIndex(canonicalOrder(f.Tensors)) }
 func ParseIndex(b []byte) ([]Tensor, error) {
 	c := &cursor{b: b}
 	n := c.bigU32()
+	if c.err != nil {
+		return nil, c.err
+	}
 	if uint64(n) > uint64(len(b))/21 {
 		return nil, fmt.Errorf("gguf: an index of %d tensors in %d bytes", n, len(b))
 	}
