@@ -397,6 +397,39 @@ func TestFalseLeavesAreConvicted(t *testing.T) {
 	}
 }
 
+// A sum whose zero has the wrong sign is false too: it must not shield a false
+// leaf from the challenger, who names the first false result.
+func TestTheSignOfAZeroIsNoShield(t *testing.T) {
+	sc := newScene(t, shapes[1], 12, 3)
+	r := rand.New(rand.NewPCG(3, 1))
+	const at, l = 3, 2 // four positions leave four of eight lanes at +0
+	ops := sc.prover.Model.LeafProgram(at, l).Ops
+	liar, v := sc.forge(r, at, l, len(ops)-1)
+	for i := range ops {
+		if ops[i].Kind != referee.Exp {
+			continue
+		}
+		e := &liar.trace.results[i]
+		if e.softmax[0].Lanes[7] != 0 {
+			t.Fatal("the lane holds a sum")
+		}
+		e.softmax[0].Lanes[7] = float32(math.Copysign(0, -1))
+		e.segment[0] = e.softmax[0].Segment(e.weights[0])
+	}
+	sc.receipt.BoundaryRoot = merkle.Root(liar.leaves)
+	shown := v.tell(liar)
+	provider := func(s *referee.State) (referee.Move, error) {
+		move, err := shown(s)
+		if m, ok := move.(*referee.Tiles); ok && m.Softmax != nil {
+			m.Running[len(m.Running)-1][7] = 0 // the true sum
+		}
+		return move, err
+	}
+	if o := play(t, sc.prover.Model, sc.open(leafClaim(at, l)), provider, sc.answer().mover()); o.stuck != referee.Provider {
+		t.Fatalf("stuck is %v: %v", o.stuck, o.why)
+	}
+}
+
 // tokenClaim says that better should have been drawn at an output position.
 func (sc *scene) tokenClaim(a *Answer, output int, better core.Token) referee.Claim {
 	path, err := a.TokenPath(output)

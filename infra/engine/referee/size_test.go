@@ -369,7 +369,13 @@ func TestDisputesOfLargeModelsStaySmall(t *testing.T) {
 	n := newNull(t)
 	const mostMoves, mostBytes = 9, 35_000
 	for _, l := range []int{0, 1} {
+		seen := map[[3]int]bool{}
 		for i, o := range n.model.LeafProgram(positions-1, l).Ops {
+			shape := [3]int{int(o.Kind), o.Len, o.Weights.Cols}
+			if seen[shape] {
+				continue
+			}
+			seen[shape] = true
 			d := n.play(t, positions-1, l, i)
 			t.Logf("layer %2d, %-36s %d moves, %5d bytes, %5d bytes of state, about %d gas", l, o.Name, d.moves, d.bytes, d.stored, d.gas)
 			if d.moves > mostMoves || d.bytes > mostBytes {

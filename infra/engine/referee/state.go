@@ -256,7 +256,7 @@ func (s *State) claims(v *Claims) error {
 			return errors.New("a logit is not finite")
 		}
 	}
-	if v.Given > v.TopLogit || v.Better > v.TopLogit || v.Top < 0 || v.Top == t.Given && v.Given != v.TopLogit || v.Top == t.Better && v.Better != v.TopLogit {
+	if v.Given > v.TopLogit || v.Better > v.TopLogit || v.Top < 0 || v.Top == t.Given && math.Float32bits(v.Given) != math.Float32bits(v.TopLogit) || v.Top == t.Better && math.Float32bits(v.Better) != math.Float32bits(v.TopLogit) {
 		return errors.New("the greatest logit is not the greatest")
 	}
 	if !sample.Wins(t.Sampler, t.Seed, t.Output, v.TopLogit, sample.Candidate{Token: t.Given, Logit: v.Given}, sample.Candidate{Token: t.Better, Logit: v.Better}) {
@@ -314,7 +314,7 @@ func (s *State) tiles(m *Model, v *Tiles) error {
 		return errors.New("maximum and sums belong to exp")
 	}
 	if o.Kind == Exp {
-		if len(v.Running) != len(v.Tiles) || v.Running[len(v.Running)-1] != v.Softmax.Lanes || int(v.Softmax.At) >= o.Len {
+		if len(v.Running) != len(v.Tiles) || equalLanes(v.Running[len(v.Running)-1], v.Softmax.Lanes) != nil || int(v.Softmax.At) >= o.Len {
 			return errors.New("the running sums do not end in the sums, or the maximum is nowhere")
 		}
 		c = v.Softmax.Segment(c)
