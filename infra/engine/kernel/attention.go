@@ -86,7 +86,7 @@ func (c *attentionCall) split(queries []Query, group, kvHeads, threads int) []sp
 		end, last := first+1, queries[first].Position
 		for ; end < len(queries) && end-first < most && samePages(queries[first].Pages, queries[end].Pages); end++ {
 			last = max(last, queries[end].Position)
-			if (end+1-first)*group*(padded(last+1)+scoreGap) > tileScores {
+			if (end+1-first)*group*padded(last+1) > tileScores {
 				break
 			}
 		}
