@@ -435,7 +435,7 @@ func (d *Devnet) startGateway(ctx context.Context) error {
 	}
 	root := d.model.Root()
 	d.Gateway, err = StartGateway(ctx, GatewayConfig{
-		Dir: d.home.Path("gateway"), Chain: d.client, Wallet: w, PeerKey: key, Listener: d.listener,
+		Dir: d.home.Path("gateway"), Chain: d.client, Disputes: d.client.Disputes, Wallet: w, PeerKey: key, Listener: d.listener,
 		Engines: map[core.ModelID]core.Engine{root: d.model}, Metadata: map[core.ModelID]gguf.Metadata{root: d.model.Metadata()},
 		Metrics: d.metrics, Log: d.log.logger().With("role", "gateway"),
 	})

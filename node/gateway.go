@@ -23,11 +23,13 @@ import (
 	"github.com/koinon-network/koinon/middleware/gateway"
 )
 
-// GatewayConfig is what the gateway role needs. Chain, Wallet, PeerKey and
-// Listener are required.
+// GatewayConfig is what the gateway role needs. Chain, Disputes, Wallet, PeerKey
+// and Listener are required.
 type GatewayConfig struct {
-	Dir      string // its books and receipts
-	Chain    core.Chain
+	Dir   string // its books and receipts
+	Chain core.Chain
+	// Disputes lists the newest disputes on the chain first.
+	Disputes func(ctx context.Context, limit int) ([]core.Dispute, error)
 	Wallet   core.Wallet
 	PeerKey  ed25519.PrivateKey
 	Listener net.Listener // of the API and the console; closed with the gateway
@@ -86,7 +88,10 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 		Chain: cfg.Chain, ChainID: st.EVMChainID, Dialer: g.host.Client(verify.VerifyVRF), Signer: cfg.Wallet, Purse: gateway.FromPurse(g.purse),
 		Archive: g.archive, Codec: g.codec, Hosts: hostsOf(cfg.Listener), Log: cfg.Log,
 	})
-	page := console.New(console.Config{Gateway: g.Gateway, Chain: cfg.Chain, Purse: g.purse, Verify: g.verdict, Newest: func(n int) ([]verify.Summary, error) { return g.archive.List(0, n) }})
+	page := console.New(console.Config{
+		Gateway: g.Gateway, Chain: cfg.Chain, Purse: g.purse, Verify: g.verdict, Disputes: cfg.Disputes,
+		Newest: func(n int) ([]verify.Summary, error) { return g.archive.List(0, n) },
+	})
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", g.Handler())
 	mux.Handle("/healthz", g.Handler())

@@ -37,6 +37,8 @@ type Config struct {
 	Verify func(ctx context.Context, e core.Evidence) Verdict
 	// Newest lists the latest receipts.
 	Newest func(limit int) ([]verify.Summary, error)
+	// Disputes lists the newest disputes on the chain first.
+	Disputes func(ctx context.Context, limit int) ([]core.Dispute, error)
 }
 
 // Console serves the page. It is safe for concurrent use.

@@ -27,6 +27,7 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) {
 
 	out := open(w, r)
 	sent := map[string]string{}
+	var docket docket
 	var blocks []blockView
 	for {
 		v := c.network(ctx, blocks)
@@ -43,6 +44,9 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) {
 			if out.morph(panel) != nil {
 				return
 			}
+		}
+		if docket.send(out, v) != nil {
+			return
 		}
 		if out.signals(map[string]int64{"beat": time.Now().UnixMilli()}) != nil {
 			return
@@ -112,6 +116,15 @@ func (c *Console) network(ctx context.Context, before []blockView) networkView {
 		v.Receipts = append(v.Receipts, receiptView{ID: e.ID.String(), Provider: monikers[e.Receipt.Provider],
 			Tokens: fmt.Sprintf("%d + %d", u.Input, u.Output), Cost: koin(u.Cost(e.Receipt.PriceIn, e.Receipt.PriceOut)),
 			Time: time.Unix(e.Receipt.Issued, 0).Format("15:04:05")})
+	}
+	ds, err := c.cfg.Disputes(ctx, docketLength)
+	if err != nil {
+		v.Problem = "The disputes cannot be read: " + err.Error()
+	}
+	for i := range ds {
+		d := viewDispute(&ds[i], monikers, time.Now())
+		d.Expanded = i == 0 || d.Verdict == ""
+		v.Disputes = append(v.Disputes, d)
 	}
 	return v
 }

@@ -22,6 +22,7 @@ type networkView struct {
 	Channels   []channelView
 	Spent      string
 	Receipts   []receiptView
+	Disputes   []disputeView
 }
 
 type blockView struct {

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/koinon-network/koinon/core"
-	"github.com/koinon-network/koinon/infra/engine/referee"
 	"github.com/koinon-network/koinon/infra/verify"
 	"github.com/koinon-network/koinon/node"
 )
@@ -61,7 +60,7 @@ func runDisputeList(cmd *cobra.Command, _ []string) error {
 func outcome(d core.Dispute) string {
 	switch d.Winner {
 	case "":
-		return dim.Render(fmt.Sprintf("open: the %s has to show the %s", d.Turn, d.Phase))
+		return dim.Render("open: " + verify.DueText(&d))
 	case core.SideChallenger:
 		return bad.Render("wrong") + ": " + d.Cause
 	}
@@ -97,7 +96,7 @@ func printDispute(w io.Writer, d core.Dispute) {
 	line("receipt", d.Receipt.String())
 	line("provider", d.Provider.String())
 	line("challenger", d.Challenger.String())
-	line("claim", describeClaim(d.Claim))
+	line("claim", verify.ClaimText(d.Claim))
 	fmt.Fprintln(w)
 	for i, m := range d.History {
 		fmt.Fprintf(w, "  %2d  block %-6d %-11s %-14s %s\n", i+1, m.Height, m.Side, m.Move, dim.Render(fmt.Sprintf("%d bytes", m.Size)))
@@ -110,18 +109,6 @@ func printDispute(w io.Writer, d core.Dispute) {
 		line("refund", d.Refund.Format()+" to the consumer")
 		line("bounty", d.Bounty.Format()+" to the challenger; the rest is burned")
 	}
-}
-
-// describeClaim says in words what a challenger says.
-func describeClaim(b []byte) string {
-	var c referee.Claim
-	if referee.Decode(b, &c) != nil {
-		return "unreadable"
-	}
-	if t := c.Token; t != nil {
-		return fmt.Sprintf("output token %d is %d, and %d wins against it", t.Output, t.Given, t.Better)
-	}
-	return fmt.Sprintf("the computation first differs at token %d, layer %d", c.Position, c.Layer)
 }
 
 // printIncident writes one line per thing that happened to a receipt.

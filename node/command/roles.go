@@ -256,7 +256,7 @@ func runGateway(cmd *cobra.Command, _ []string) (err error) {
 	if cfg.PeerKey, err = r.ring.PeerKey(r.name); err != nil {
 		return errors.Join(err, cfg.Listener.Close())
 	}
-	cfg.Dir, cfg.Chain, cfg.Wallet, cfg.Log = r.home.Path("books"), r.client, r.wallet, r.log
+	cfg.Dir, cfg.Chain, cfg.Disputes, cfg.Wallet, cfg.Log = r.home.Path("books"), r.client, r.client.Disputes, r.wallet, r.log
 	cfg.Engines = map[core.ModelID]core.Engine{m.Root(): m}
 	cfg.Metadata = map[core.ModelID]gguf.Metadata{m.Root(): m.Metadata()}
 	g, err := node.StartGateway(ctx, cfg)

@@ -112,6 +112,9 @@ func TestConsole(t *testing.T) {
 			if ps := see(t, ctx, chromedp.Text("#providers")); !strings.Contains(ps, "provider-1") || !strings.Contains(ps, "Tokens / s") {
 				t.Errorf("the providers are not all to be seen: %q", ps)
 			}
+			if ds := see(t, ctx, chromedp.Text("#disputes")); !strings.Contains(ds, "koinon devnet --cheat flip-weight") {
+				t.Errorf("no next step where nothing is disputed: %q", ds)
+			}
 			if see(t, ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > document.documentElement.clientWidth")) {
 				t.Error("the page scrolls sideways")
 			}
@@ -125,5 +128,38 @@ func TestConsole(t *testing.T) {
 				t.Errorf("the chain stands still at %s", after)
 			}
 		})
+	}
+}
+
+// TestConsoleShowsDisputes watches a cheating provider lose, move by move.
+func TestConsoleShowsDisputes(t *testing.T) {
+	tool(t, "chromium", "chromium-browser", "google-chrome")
+	d, err := launch(t, filepath.Join(t.TempDir(), "home"), "--cheat", "flip-weight")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.stop(t)
+	ctx := browser(t, d.base(), 375, 812, true)
+	do(t, ctx, chromedp.Navigate(d.Console), chromedp.WaitVisible("#prompt"), chromedp.SendKeys("#prompt", "What is a receipt?\r"),
+		chromedp.WaitVisible("#dispute-1-rounds .shows svg"))
+	shoot(t, ctx, "disputes-open")
+	if text := see(t, ctx, chromedp.Text("#dispute-1")); !strings.Contains(text, "provider-1") || !strings.Contains(text, "open") || !strings.Contains(text, " left") {
+		t.Errorf("an open dispute reads %q", text)
+	}
+	// What the reader folds by keyboard stays folded while the game goes on.
+	do(t, ctx, chromedp.Focus("#dispute-1 summary"), chromedp.KeyEvent("\r"), chromedp.WaitVisible("#dispute-1-head .verdict.bad"))
+	if see(t, ctx, chromedp.Evaluate[bool]("document.querySelector('#dispute-1 details').open")) {
+		t.Error("the rounds unfolded by themselves")
+	}
+	do(t, ctx, chromedp.KeyEvent("\r"), chromedp.WaitVisible("#dispute-1-rounds"))
+	shoot(t, ctx, "disputes-over")
+	text := see(t, ctx, chromedp.Text("#dispute-1"))
+	for _, want := range []string{"proven wrong", "did not show the step in time", "Slashed", "500 koin", "Bounty", "nothing"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %q", want, text)
+		}
+	}
+	if see(t, ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > document.documentElement.clientWidth")) {
+		t.Error("the page scrolls sideways")
 	}
 }
