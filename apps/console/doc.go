@@ -1,6 +1,7 @@
 // Package console is the page a person opens first: a chat beside the living
 // network. Blocks, providers with price and speed, the channel's balance
-// ticking down, and receipts that can be verified on the spot.
+// ticking down, disputes move by move, and receipts that can be verified on the
+// spot.
 //
 // Start with [New] and mount [Console.Handler] at "/". The page is rendered
 // here (templ) and kept alive by server-sent events (Datastar); it loads
