@@ -7764,6 +7764,31 @@ finite8_loop:
 	MOVB      AL, ret+16(FP)
 	RET
 
+// func greatest8(x *float32, n int) float32
+// Requires: AVX, SSE
+TEXT ·greatest8(SB), NOSPLIT, $0-20
+	MOVQ         x+0(FP), AX
+	VBROADCASTSS constants<>+512(SB), Y0
+	VXORPS       constants<>+480(SB), Y0, Y0
+	MOVQ         n+8(FP), CX
+	SHRQ         $0x03, CX
+
+greatest8_loop:
+	VMOVUPS    (AX), Y1
+	VMAXPS     Y0, Y1, Y0
+	ADDQ       $0x20, AX
+	DECQ       CX
+	JNZ        greatest8_loop
+	VPERM2F128 $0x01, Y0, Y0, Y1
+	VMAXPS     Y1, Y0, Y0
+	VSHUFPS    $0x4e, Y0, Y0, Y1
+	VMAXPS     Y1, Y0, Y0
+	VSHUFPS    $0xb1, Y0, Y0, Y1
+	VMAXPS     Y1, Y0, Y0
+	MOVSS      X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
 // func quantizeBlocks(x *float32, q *int8, scales *float32, eights *int32, halves *int32, weighted *float32, blocks int)
 // Requires: AVX, AVX2
 TEXT ·quantizeBlocks(SB), NOSPLIT, $0-56

@@ -45,3 +45,5 @@ func scaleInto(x []float32, factor float32) { scalePortable(x, factor) }
 func rotate(x, cos, sin []float32, style spec.RoPEStyle) { spec.Rotate(x, cos, sin, style) }
 
 func finite(x []float32) bool { return spec.Finite(x) }
+
+func greatest(x []float32) float32 { return greatestPortable(x) }

@@ -110,6 +110,14 @@ func finite(x []float32) bool {
 	return (n == 0 || finite8(&x[0], n)) && spec.Finite(x[n:])
 }
 
+func greatest(x []float32) float32 {
+	n := wholeVectors(x)
+	if n == 0 {
+		return greatestPortable(x)
+	}
+	return max(greatest8(&x[0], n), greatestPortable(x[n:]))
+}
+
 // wholeVectors is how many leading elements of x the assembly may handle.
 func wholeVectors(x []float32) int {
 	if !accelerated {

@@ -502,6 +502,11 @@ func rotatePairs8(x, cos, sin *float32, n int)
 //go:noescape
 func finite8(x *float32, n int) bool
 
+// greatest8 returns the greatest number, NaN being none; n is a positive multiple of 8.
+//
+//go:noescape
+func greatest8(x *float32, n int) float32
+
 // quantizeBlocks quantises blocks of 32 and sums their quants as in blockSums. blocks is positive.
 //
 //go:noescape

@@ -20944,6 +20944,29 @@ loop:
 	MOVB R1, ret+16(FP)
 	RET
 
+// func greatest8(x *float32, n int) float32
+TEXT ·greatest8(SB), NOSPLIT, $0-20
+	MOVD x+0(FP), R0
+	MOVD $0xff800000, R25
+	VDUP R25, V10.S4
+	MOVD $0xff800000, R25
+	VDUP R25, V11.S4
+	MOVD n+8(FP), R1
+	LSR $3, R1, R1
+largest:
+	FLDPQ.P 32(R0), (F0, F1)
+	WORD $0x6eaae402 // fcmgt v2.4s, v0.4s, v10.4s
+	VBIT V2.B16, V0.B16, V10.B16
+	WORD $0x6eabe423 // fcmgt v3.4s, v1.4s, v11.4s
+	VBIT V3.B16, V1.B16, V11.B16
+	SUBS $1, R1, R1
+	BNE largest
+	WORD $0x6eaae562 // fcmgt v2.4s, v11.4s, v10.4s
+	VBIT V2.B16, V11.B16, V10.B16
+	WORD $0x6e30f94a // fmaxv s10, v10.4s
+	FMOVS F10, ret+16(FP)
+	RET
+
 // func quantizeBlocks(x *float32, q *int8, scales *float32, eights, halves *int32, weighted *float32, blocks int)
 TEXT ·quantizeBlocks(SB), NOSPLIT, $0-56
 	MOVD x+0(FP), R0

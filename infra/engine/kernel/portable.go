@@ -232,3 +232,13 @@ func scalePortable(x []float32, factor float32) {
 		x[i] = float32(v * factor)
 	}
 }
+
+func greatestPortable(x []float32) float32 {
+	most := float32(math.Inf(-1))
+	for _, v := range x {
+		if v > most {
+			most = v
+		}
+	}
+	return most
+}

@@ -49,6 +49,10 @@ func Scale(x []float32, factor float32) { scaleInto(x, factor) }
 // logits must be, or the evaluation is invalid.
 func Finite(x []float32) bool { return finite(x) }
 
+// Greatest is the greatest number of x, or -Inf where there is none; a NaN is not
+// a number. Of zeros of both signs it may return either.
+func Greatest(x []float32) float32 { return greatest(x) }
+
 func sameLength(a, b []float32) {
 	if len(a) != len(b) {
 		panic("kernel: vectors of different length")

@@ -84,6 +84,9 @@ func TestVectorsEqualSpec(t *testing.T) {
 			if Finite(x) != spec.Finite(x) || Finite(numbers) != spec.Finite(numbers) {
 				t.Fatalf("finite %s disagrees on %v", label, x)
 			}
+			if got, want := Greatest(x), greatestPortable(x); got != want {
+				t.Fatalf("greatest %s is %v, want %v of %v", label, got, want, x)
+			}
 		}
 	}
 }
@@ -99,6 +102,20 @@ func TestFiniteSeesEveryElement(t *testing.T) {
 				if x[i] = bad; Finite(x) {
 					t.Fatalf("%v at %d of %d is finite", bad, i, n)
 				}
+			}
+		}
+	}
+}
+
+func TestGreatestSeesEveryElement(t *testing.T) {
+	for n := 1; n < 40; n++ {
+		for i := range n {
+			x := slices.Repeat([]float32{-3, float32(math.NaN())}, n)[:n]
+			if x[i] = -2; Greatest(x) != -2 {
+				t.Fatalf("-2 at %d of %d is not the greatest", i, n)
+			}
+			if x[i] = float32(math.Inf(1)); Greatest(x) != x[i] {
+				t.Fatalf("infinity at %d of %d is not the greatest", i, n)
 			}
 		}
 	}

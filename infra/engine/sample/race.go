@@ -5,6 +5,7 @@ import (
 	"math/bits"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/kernel"
 )
 
 // race finds the candidate with the greatest score
@@ -46,19 +47,25 @@ func fixed(x float32) int64 {
 // enterAll enters the whole vocabulary. The limits, rough but cheap, spare most
 // tokens the exact comparison.
 func (r *race) enterAll(logits []float32) {
-	for first := 0; first < len(logits); first += blockTokens {
-		ls := logits[first:min(first+blockTokens, len(logits))]
-		top := ls[0]
-		for _, l := range ls[1:] {
-			top = max(top, l)
+	for first := 0; first < len(logits); first += stretch {
+		ls := logits[first:min(first+stretch, len(logits))]
+		if !(kernel.Greatest(ls)-r.max < r.limit[32]) {
+			r.enterStretch(first, ls)
 		}
-		if top-r.max < r.limit[32] {
+	}
+}
+
+// enterStretch enters the tokens from first on, a multiple of blockTokens.
+func (r *race) enterStretch(first int, logits []float32) {
+	for at := 0; at < len(logits); at += blockTokens {
+		ls := logits[at:min(at+blockTokens, len(logits))]
+		if kernel.Greatest(ls)-r.max < r.limit[32] {
 			continue
 		}
-		r.load(int64(first / blockTokens))
+		r.load(int64((first + at) / blockTokens))
 		for i, l := range ls {
 			if x := l - r.max; x >= r.limit[bits.LeadingZeros32(^r.block[i])] {
-				r.enter(core.Token(first+i), x)
+				r.enter(core.Token(first+at+i), x)
 			}
 		}
 	}

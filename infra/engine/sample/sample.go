@@ -16,6 +16,7 @@ package sample
 import (
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/kernel"
@@ -104,22 +105,31 @@ func (d *Drawer) choose(logits []float32, top core.Token, p *core.Sampler, at Po
 	return r.best
 }
 
+// stretch is how many logits are compared at a time.
+const stretch = 1 << 10
+
 // argmax returns the lowest id with the greatest logit.
 func argmax(logits []float32) (core.Token, error) {
 	if len(logits) == 0 {
 		return 0, ErrInvalid
 	}
-	best := 0
-	top := logits[0]
-	for i, l := range logits {
-		if !finite(l) {
+	for rest := logits; len(rest) > 0; rest = rest[min(stretch, len(rest)):] {
+		if !kernel.Finite(rest[:min(stretch, len(rest))]) {
 			return 0, ErrInvalid
 		}
-		if l > top {
-			best, top = i, l
+	}
+	return first(logits), nil
+}
+
+// first is the lowest id with the greatest logit, none of which is NaN.
+func first(logits []float32) core.Token {
+	from, top := 0, kernel.Greatest(logits[:min(stretch, len(logits))])
+	for at := stretch; at < len(logits); at += stretch {
+		if t := kernel.Greatest(logits[at:min(at+stretch, len(logits))]); t > top {
+			from, top = at, t
 		}
 	}
-	return core.Token(best), nil
+	return core.Token(from + slices.Index(logits[from:], top))
 }
 
 func finite(l float32) bool { return math.Float32bits(l)&0x7f800000 != 0x7f800000 }
@@ -136,13 +146,7 @@ func leading(logits []float32, allowed *Mask) core.Token {
 		}
 		return best
 	}
-	best, top := 0, logits[0]
-	for i, l := range logits {
-		if l > top {
-			best, top = i, l
-		}
-	}
-	return core.Token(best)
+	return first(logits)
 }
 
 // collectFew lists these tokens.

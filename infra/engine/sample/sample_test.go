@@ -270,6 +270,41 @@ func TestChaCha8(t *testing.T) {
 	}
 }
 
+func TestFirstIsTheLowestOfTheGreatest(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 22))
+	zeros := []float32{0, float32(math.Copysign(0, -1))}
+	for _, n := range []int{1, 7, 8, 100, stretch - 1, stretch, stretch + 1, 3*stretch + 5} {
+		for range 300 {
+			logits := make([]float32, n)
+			for i := range logits {
+				logits[i] = -float32(1 + r.IntN(4))
+			}
+			want := 0
+			if r.IntN(4) == 0 { // zeros of both signs are equal
+				want = r.IntN(n)
+				logits[want] = zeros[r.IntN(2)]
+				for range 3 {
+					logits[want+r.IntN(n-want)] = zeros[r.IntN(2)]
+				}
+			} else {
+				for i, l := range logits {
+					if l > logits[want] {
+						want = i
+					}
+				}
+			}
+			got, err := argmax(logits)
+			if err != nil || int(got) != want {
+				t.Fatalf("of %d logits the first greatest is %d, not %d (%v)", n, want, got, err)
+			}
+			logits[r.IntN(n)] = float32(math.Inf(1 - 2*r.IntN(2)))
+			if _, err := argmax(logits); err != ErrInvalid {
+				t.Fatalf("an infinity among %d logits: %v", n, err)
+			}
+		}
+	}
+}
+
 func TestDrawDoesNotAllocate(t *testing.T) {
 	logits := randomLogits(rand.New(rand.NewPCG(3, 4)))
 	var d Drawer

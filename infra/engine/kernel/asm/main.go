@@ -58,6 +58,7 @@ func main() {
 	rotateHalves()
 	rotatePairs()
 	allFinite()
+	greatest()
 	quantizeBlocks(false)
 	quantizeBlocks(true)
 	for heads := 1; heads <= 8; heads++ {

@@ -242,22 +242,7 @@ func softmaxRow() {
 		"sets x = e^(x-max(x)) and lanes to its sums by index mod 8; n is a positive multiple of 8.")
 	x0, x := pointer("x"), GP64()
 	MOVQ(x0, x)
-	most := YMM()
-	VBROADCASTSS(constant("exponent"), most)
-	VXORPS(constant("sign"), most, most) // -Inf
-	loop(name+"_max", "n", func() {
-		v := YMM()
-		VMOVUPS(Mem{Base: x}, v)
-		VMAXPS(most, v, most) // keeps most where v is NaN
-		ADDQ(Imm(32), x)
-	})
-	t := YMM()
-	VPERM2F128(Imm(1), most, most, t)
-	VMAXPS(t, most, most)
-	VSHUFPS(Imm(0x4e), most, most, t)
-	VMAXPS(t, most, most)
-	VSHUFPS(Imm(0xb1), most, most, t)
-	VMAXPS(t, most, most)
+	most := largest(x, name+"_max")
 	sum := YMM()
 	VXORPS(sum, sum, sum)
 	loop(name+"_exp", "n", func() {
@@ -270,6 +255,36 @@ func softmaxRow() {
 		ADDQ(Imm(32), x0)
 	})
 	VMOVUPS(sum, Mem{Base: pointer("lanes")})
+	done()
+}
+
+// largest sets all lanes to the greatest of n numbers at x, which moves behind
+// them; NaN counts as -Inf.
+func largest(x reg.Register, label string) reg.VecVirtual {
+	most := YMM()
+	VBROADCASTSS(constant("exponent"), most)
+	VXORPS(constant("sign"), most, most) // -Inf
+	loop(label, "n", func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: x}, v)
+		VMAXPS(most, v, most) // keeps most where v is NaN
+		ADDQ(Imm(32), x)
+	})
+	t := YMM()
+	VPERM2F128(Imm(1), most, most, t)
+	VMAXPS(t, most, most)
+	VSHUFPS(Imm(0x4e), most, most, t)
+	VMAXPS(t, most, most)
+	VSHUFPS(Imm(0xb1), most, most, t)
+	VMAXPS(t, most, most)
+	return most
+}
+
+func greatest() {
+	const name = "greatest8"
+	function(name, "(x *float32, n int) float32", "returns the greatest number, NaN being none; n is a positive multiple of 8.")
+	most := largest(pointer("x"), name)
+	Store(most.AsX(), ReturnIndex(0))
 	done()
 }
 

@@ -50,6 +50,7 @@ func main() {
 	a.rotateHalves()
 	a.rotatePairs()
 	a.allFinite()
+	a.greatest()
 	a.quantizeBlocks(false)
 	a.quantizeBlocks(true)
 	for heads := 1; heads <= 8; heads++ {
@@ -119,10 +120,10 @@ func (a *assembler) function(name, signature, doc string) {
 		waiting = nil
 	}
 	result := 0
-	if strings.HasSuffix(signature, " bool") {
+	if _, kind, ok := strings.Cut(signature, ") "); ok {
 		offset = (offset + 7) &^ 7
 		a.at["ret"] = offset
-		result = 1
+		result = map[string]int{"bool": 1, "float32": 4}[kind]
 	}
 	fmt.Fprintf(&a.stubs, "\n// %s %s\n//\n//go:noescape\nfunc %s%s\n", name, doc, name, signature)
 	fmt.Fprintf(&a.code, "\n// func %s%s\nTEXT ·%s(SB), NOSPLIT, $0-%d\n", name, signature, name, offset+result)

@@ -181,18 +181,7 @@ func (a *assembler) softmax() {
 		"sets x = e^(x-max(x)) and lanes to its sums by index mod 8; n is a positive multiple of 8.")
 	x, lanes, at := a.load("x"), a.load("lanes"), a.register()
 	a.do("MOVD %s, %s", x, at)
-	a.constant(10, 0xff800000) // -Inf
-	a.constant(11, 0xff800000)
-	a.loop("largest", "n", func() {
-		a.load8(0, 1, at, 0, true)
-		for i := range v(2) {
-			a.fcmgt(2+i, i, 10+i) // false for NaN
-			a.do("VBIT V%d.B16, V%d.B16, V%d.B16", 2+i, i, 10+i)
-		}
-	})
-	a.fcmgt(2, 11, 10)
-	a.do("VBIT V2.B16, V11.B16, V10.B16")
-	a.fmaxv(10, 10)
+	a.largest(10, at)
 	a.broadcast(10, 10, 0)
 	a.expConstants()
 	a.zero(12)
@@ -207,6 +196,30 @@ func (a *assembler) softmax() {
 		a.store8(0, 1, x, 0, true)
 	})
 	a.store8(12, 13, lanes, 0, false)
+	a.do("RET")
+}
+
+// largest sets lane 0 of d to the greatest of n numbers at x, which moves behind
+// them; NaN counts as -Inf. Registers 0 to 3 and d+1 are lost.
+func (a *assembler) largest(d v, x string) {
+	a.constant(d, 0xff800000) // -Inf
+	a.constant(d+1, 0xff800000)
+	a.loop("largest", "n", func() {
+		a.load8(0, 1, x, 0, true)
+		for i := range v(2) {
+			a.fcmgt(2+i, i, d+i) // false for NaN
+			a.do("VBIT V%d.B16, V%d.B16, V%d.B16", 2+i, i, d+i)
+		}
+	})
+	a.fcmgt(2, d+1, d)
+	a.do("VBIT V2.B16, V%d.B16, V%d.B16", d+1, d)
+	a.fmaxv(d, d)
+}
+
+func (a *assembler) greatest() {
+	a.function("greatest8", "(x *float32, n int) float32", "returns the greatest number, NaN being none; n is a positive multiple of 8.")
+	a.largest(10, a.load("x"))
+	a.do("FMOVS F10, ret+%d(FP)", a.at["ret"])
 	a.do("RET")
 }
 
