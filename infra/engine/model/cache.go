@@ -87,7 +87,7 @@ func (c *cache) admit(tokens []core.Token, n int, traced, reuse bool) (*lease, i
 		l.keys = append(l.keys, b.key)
 		c.hold(b)
 	}
-	l.promised = max(0, blocksFor(n)-len(l.blocks))
+	l.promised = max(0, blocksFor(max(n, cached))-len(l.blocks)) // also the block that is copied
 	if partial != nil {
 		l.promised = max(l.promised, 1) // for the copy, also where it goes beyond n
 	}
