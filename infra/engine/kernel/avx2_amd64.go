@@ -27,6 +27,11 @@ func groupQ80x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //go:noescape
 func groupQ80x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
+// groupQ80x4Ahead sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ80x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
 // vectorQ40 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
@@ -46,6 +51,11 @@ func groupQ40x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //
 //go:noescape
 func groupQ40x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ40x4Ahead sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ40x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
 // vectorQ41 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
@@ -67,6 +77,11 @@ func groupQ41x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //go:noescape
 func groupQ41x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
+// groupQ41x4Ahead sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ41x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
 // vectorQ50 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
@@ -86,6 +101,11 @@ func groupQ50x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //
 //go:noescape
 func groupQ50x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ50x4Ahead sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ50x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
 // vectorQ51 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
@@ -107,6 +127,11 @@ func groupQ51x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //go:noescape
 func groupQ51x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
+// groupQ51x4Ahead sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ51x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
 // vectorQ4K sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
@@ -126,6 +151,11 @@ func groupQ4Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //
 //go:noescape
 func groupQ4Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ4Kx4Ahead sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ4Kx4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
 // vectorQ5K sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
@@ -147,6 +177,11 @@ func groupQ5Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //go:noescape
 func groupQ5Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
+// groupQ5Kx4Ahead sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ5Kx4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
 // vectorQ6K sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
@@ -166,6 +201,11 @@ func groupQ6Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //
 //go:noescape
 func groupQ6Kx4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// groupQ6Kx4Ahead sets out[t*ldo:t*ldo+8] to one panel times token t of a group of 4.
+//
+//go:noescape
+func groupQ6Kx4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
 // plainF32p4x1 sets out[t*ldo+8p:t*ldo+8p+8] to panel p of 4 times token t of 1.
 //

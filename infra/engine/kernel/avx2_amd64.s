@@ -523,7 +523,7 @@ vectorQ80_block:
 	RET
 
 // func groupQ80x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ80x2(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -538,6 +538,7 @@ TEXT ·groupQ80x2(SB), NOSPLIT, $0-72
 	VXORPS  Y2, Y2, Y2
 
 groupQ80x2_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y4
 	VPABSB       Y4, Y5
 	VPBROADCASTD (DX), Y3
@@ -560,6 +561,7 @@ groupQ80x2_block:
 	VPMADDUBSW   Y7, Y6, Y7
 	VPMADDWD     Y0, Y7, Y7
 	VPADDD       Y7, Y4, Y4
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y5
 	VPABSB       Y5, Y6
 	VPBROADCASTD 16(DX), Y7
@@ -584,6 +586,7 @@ groupQ80x2_block:
 	VPMADDUBSW   Y7, Y6, Y7
 	VPMADDWD     Y0, Y7, Y7
 	VPADDD       Y7, Y4, Y4
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y5
 	VPABSB       Y5, Y6
 	VPBROADCASTD 32(DX), Y7
@@ -608,6 +611,7 @@ groupQ80x2_block:
 	VPMADDUBSW   Y7, Y6, Y7
 	VPMADDWD     Y0, Y7, Y7
 	VPADDD       Y7, Y4, Y4
+	PREFETCHT0   2240(AX)
 	VMOVDQU      192(AX), Y5
 	VPABSB       Y5, Y6
 	VPBROADCASTD 48(DX), Y7
@@ -655,7 +659,7 @@ groupQ80x2_block:
 	RET
 
 // func groupQ80x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ80x3(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -672,6 +676,7 @@ TEXT ·groupQ80x3(SB), NOSPLIT, $0-72
 	VXORPS  Y3, Y3, Y3
 
 groupQ80x3_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y6
 	VPABSB       Y6, Y7
 	VPBROADCASTD (DX), Y4
@@ -703,6 +708,7 @@ groupQ80x3_block:
 	VPMADDUBSW   Y9, Y8, Y9
 	VPMADDWD     Y0, Y9, Y9
 	VPADDD       Y9, Y6, Y6
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y7
 	VPABSB       Y7, Y8
 	VPBROADCASTD 24(DX), Y9
@@ -737,6 +743,7 @@ groupQ80x3_block:
 	VPMADDUBSW   Y9, Y8, Y9
 	VPMADDWD     Y0, Y9, Y9
 	VPADDD       Y9, Y6, Y6
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y7
 	VPABSB       Y7, Y8
 	VPBROADCASTD 48(DX), Y9
@@ -771,6 +778,7 @@ groupQ80x3_block:
 	VPMADDUBSW   Y9, Y8, Y9
 	VPMADDWD     Y0, Y9, Y9
 	VPADDD       Y9, Y6, Y6
+	PREFETCHT0   2240(AX)
 	VMOVDQU      192(AX), Y7
 	VPABSB       Y7, Y8
 	VPBROADCASTD 72(DX), Y9
@@ -1058,6 +1066,235 @@ groupQ80x4_block:
 	VZEROUPPER
 	RET
 
+// func groupQ80x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·groupQ80x4Ahead(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	VMOVDQU constants<>+672(SB), Y0
+	MOVQ    blocks+56(FP), SI
+	MOVQ    out+48(FP), DI
+	MOVQ    ldo+64(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (DI)(R9*2), R8
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+
+groupQ80x4Ahead_block:
+	PREFETCHT0   2048(AX)
+	VMOVDQU      (AX), Y8
+	VPABSB       Y8, Y9
+	VPBROADCASTD (DX), Y5
+	VPSIGNB      Y8, Y5, Y5
+	VPMADDUBSW   Y5, Y9, Y5
+	VPMADDWD     Y0, Y5, Y5
+	VPBROADCASTD 4(DX), Y6
+	VPSIGNB      Y8, Y6, Y6
+	VPMADDUBSW   Y6, Y9, Y6
+	VPMADDWD     Y0, Y6, Y6
+	VPBROADCASTD 8(DX), Y7
+	VPSIGNB      Y8, Y7, Y7
+	VPMADDUBSW   Y7, Y9, Y7
+	VPMADDWD     Y0, Y7, Y7
+	VPBROADCASTD 12(DX), Y10
+	VPSIGNB      Y8, Y10, Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPMADDWD     Y0, Y10, Y8
+	VMOVDQU      32(AX), Y9
+	VPABSB       Y9, Y10
+	VPBROADCASTD 16(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VPBROADCASTD 20(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VPBROADCASTD 24(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPBROADCASTD 28(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	PREFETCHT0   2112(AX)
+	VMOVDQU      64(AX), Y9
+	VPABSB       Y9, Y10
+	VPBROADCASTD 32(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VPBROADCASTD 36(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VPBROADCASTD 40(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPBROADCASTD 44(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPABSB       Y9, Y10
+	VPBROADCASTD 48(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VPBROADCASTD 52(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VPBROADCASTD 56(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPBROADCASTD 60(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	PREFETCHT0   2176(AX)
+	VMOVDQU      128(AX), Y9
+	VPABSB       Y9, Y10
+	VPBROADCASTD 64(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VPBROADCASTD 68(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VPBROADCASTD 72(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPBROADCASTD 76(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	VMOVDQU      160(AX), Y9
+	VPABSB       Y9, Y10
+	VPBROADCASTD 80(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VPBROADCASTD 84(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VPBROADCASTD 88(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPBROADCASTD 92(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	PREFETCHT0   2240(AX)
+	VMOVDQU      192(AX), Y9
+	VPABSB       Y9, Y10
+	VPBROADCASTD 96(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VPBROADCASTD 100(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VPBROADCASTD 104(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPBROADCASTD 108(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	VMOVDQU      224(AX), Y9
+	VPABSB       Y9, Y10
+	VPBROADCASTD 112(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VPBROADCASTD 116(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VPBROADCASTD 120(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPBROADCASTD 124(DX), Y11
+	VPSIGNB      Y9, Y11, Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPMADDWD     Y0, Y11, Y11
+	VPADDD       Y11, Y8, Y8
+	VCVTPH2PS    (CX), Y9
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (BX), Y10
+	VMULPS       Y9, Y10, Y10
+	VMULPS       Y10, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 4(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 8(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 12(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, CX
+	DECQ         SI
+	JNZ          groupQ80x4Ahead_block
+	VMOVUPS      Y1, (DI)
+	VMOVUPS      Y2, (DI)(R9*1)
+	VMOVUPS      Y3, (R8)
+	VMOVUPS      Y4, (R8)(R9*1)
+	VZEROUPPER
+	RET
+
 // func vectorQ40(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·vectorQ40(SB), NOSPLIT, $0-72
@@ -1148,7 +1385,7 @@ vectorQ40_block:
 	RET
 
 // func groupQ40x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ40x2(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -1164,6 +1401,7 @@ TEXT ·groupQ40x2(SB), NOSPLIT, $0-72
 	VXORPS  Y2, Y2, Y2
 
 groupQ40x2_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y4
 	VPAND        Y0, Y4, Y4
 	VPBROADCASTD (DX), Y3
@@ -1178,6 +1416,7 @@ groupQ40x2_block:
 	VPBROADCASTD 12(DX), Y6
 	VPMADDUBSW   Y6, Y5, Y6
 	VPADDW       Y6, Y4, Y4
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y5
 	VPAND        Y0, Y5, Y5
 	VPBROADCASTD 16(DX), Y6
@@ -1260,7 +1499,7 @@ groupQ40x2_block:
 	RET
 
 // func groupQ40x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ40x3(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -1278,6 +1517,7 @@ TEXT ·groupQ40x3(SB), NOSPLIT, $0-72
 	VXORPS  Y3, Y3, Y3
 
 groupQ40x3_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y6
 	VPAND        Y0, Y6, Y6
 	VPBROADCASTD (DX), Y4
@@ -1297,6 +1537,7 @@ groupQ40x3_block:
 	VPBROADCASTD 20(DX), Y8
 	VPMADDUBSW   Y8, Y7, Y8
 	VPADDW       Y8, Y6, Y6
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y7
 	VPAND        Y0, Y7, Y7
 	VPBROADCASTD 24(DX), Y8
@@ -1584,6 +1825,187 @@ groupQ40x4_block:
 	VZEROUPPER
 	RET
 
+// func groupQ40x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·groupQ40x4Ahead(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	VMOVDQU constants<>+704(SB), Y0
+	MOVQ    sums+40(FP), SI
+	MOVQ    blocks+56(FP), DI
+	MOVQ    out+48(FP), R8
+	MOVQ    ldo+64(FP), R10
+	SHLQ    $0x02, R10
+	LEAQ    (R8)(R10*2), R9
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+
+groupQ40x4Ahead_block:
+	PREFETCHT0   2048(AX)
+	VMOVDQU      (AX), Y8
+	VPAND        Y0, Y8, Y8
+	VPBROADCASTD (DX), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 4(DX), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPBROADCASTD 8(DX), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 12(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 16(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 20(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 24(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 28(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	PREFETCHT0   2112(AX)
+	VMOVDQU      64(AX), Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 32(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 36(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 40(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 44(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 48(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 52(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 56(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 60(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      (AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 64(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 68(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 76(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 80(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 84(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 88(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 92(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      64(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 96(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 100(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 104(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 108(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 112(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 116(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 120(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 124(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VCVTPH2PS    (CX), Y9
+	VPBROADCASTD (SI), Y10
+	VPSUBD       Y10, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (BX), Y10
+	VMULPS       Y9, Y10, Y10
+	VMULPS       Y10, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VPBROADCASTD 4(SI), Y5
+	VPSUBD       Y5, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 4(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VPBROADCASTD 8(SI), Y5
+	VPSUBD       Y5, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 8(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VPBROADCASTD 12(SI), Y5
+	VPSUBD       Y5, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 12(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, CX
+	DECQ         DI
+	JNZ          groupQ40x4Ahead_block
+	VMOVUPS      Y1, (R8)
+	VMOVUPS      Y2, (R8)(R10*1)
+	VMOVUPS      Y3, (R9)
+	VMOVUPS      Y4, (R9)(R10*1)
+	VZEROUPPER
+	RET
+
 // func vectorQ41(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·vectorQ41(SB), NOSPLIT, $0-72
@@ -1676,7 +2098,7 @@ vectorQ41_block:
 	RET
 
 // func groupQ41x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ41x2(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -1692,6 +2114,7 @@ TEXT ·groupQ41x2(SB), NOSPLIT, $0-72
 	VXORPS  Y2, Y2, Y2
 
 groupQ41x2_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y4
 	VPAND        Y0, Y4, Y4
 	VPBROADCASTD (DX), Y3
@@ -1706,6 +2129,7 @@ groupQ41x2_block:
 	VPBROADCASTD 12(DX), Y6
 	VPMADDUBSW   Y6, Y5, Y6
 	VPADDW       Y6, Y4, Y4
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y5
 	VPAND        Y0, Y5, Y5
 	VPBROADCASTD 16(DX), Y6
@@ -1791,7 +2215,7 @@ groupQ41x2_block:
 	RET
 
 // func groupQ41x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ41x3(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -1809,6 +2233,7 @@ TEXT ·groupQ41x3(SB), NOSPLIT, $0-72
 	VXORPS  Y3, Y3, Y3
 
 groupQ41x3_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y6
 	VPAND        Y0, Y6, Y6
 	VPBROADCASTD (DX), Y4
@@ -1828,6 +2253,7 @@ groupQ41x3_block:
 	VPBROADCASTD 20(DX), Y8
 	VPMADDUBSW   Y8, Y7, Y8
 	VPADDW       Y8, Y6, Y6
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y7
 	VPAND        Y0, Y7, Y7
 	VPBROADCASTD 24(DX), Y8
@@ -2124,6 +2550,192 @@ groupQ41x4_block:
 	VZEROUPPER
 	RET
 
+// func groupQ41x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·groupQ41x4Ahead(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	VMOVDQU constants<>+704(SB), Y0
+	MOVQ    sums+40(FP), SI
+	MOVQ    blocks+56(FP), DI
+	MOVQ    out+48(FP), R8
+	MOVQ    ldo+64(FP), R10
+	SHLQ    $0x02, R10
+	LEAQ    (R8)(R10*2), R9
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+
+groupQ41x4Ahead_block:
+	PREFETCHT0   2048(AX)
+	VMOVDQU      (AX), Y8
+	VPAND        Y0, Y8, Y8
+	VPBROADCASTD (DX), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 4(DX), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPBROADCASTD 8(DX), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 12(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 16(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 20(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 24(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 28(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	PREFETCHT0   2112(AX)
+	VMOVDQU      64(AX), Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 32(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 36(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 40(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 44(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 48(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 52(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 56(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 60(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      (AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 64(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 68(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 76(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 80(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 84(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 88(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 92(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      64(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 96(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 100(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 104(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 108(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD 112(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 116(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 120(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 124(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VCVTPH2PS    (CX), Y9
+	VCVTPH2PS    16(CX), Y10
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (BX), Y11
+	VMULPS       Y9, Y11, Y11
+	VMULPS       Y11, Y5, Y5
+	VBROADCASTSS (SI), Y11
+	VMULPS       Y10, Y11, Y11
+	VADDPS       Y11, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 4(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y6, Y6
+	VBROADCASTSS 4(SI), Y5
+	VMULPS       Y10, Y5, Y5
+	VADDPS       Y5, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 8(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y7, Y7
+	VBROADCASTSS 8(SI), Y5
+	VMULPS       Y10, Y5, Y5
+	VADDPS       Y5, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 12(BX), Y5
+	VMULPS       Y9, Y5, Y5
+	VMULPS       Y5, Y8, Y8
+	VBROADCASTSS 12(SI), Y5
+	VMULPS       Y10, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	ADDQ         $0x20, CX
+	DECQ         DI
+	JNZ          groupQ41x4Ahead_block
+	VMOVUPS      Y1, (R8)
+	VMOVUPS      Y2, (R8)(R10*1)
+	VMOVUPS      Y3, (R9)
+	VMOVUPS      Y4, (R9)(R10*1)
+	VZEROUPPER
+	RET
+
 // func vectorQ50(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·vectorQ50(SB), NOSPLIT, $0-72
@@ -2247,7 +2859,7 @@ vectorQ50_block:
 	RET
 
 // func groupQ50x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ50x2(SB), NOSPLIT, $0-72
 	MOVQ   w+0(FP), AX
 	MOVQ   ws+16(FP), CX
@@ -2262,8 +2874,10 @@ TEXT ·groupQ50x2(SB), NOSPLIT, $0-72
 	VXORPS Y1, Y1, Y1
 
 groupQ50x2_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y3
 	VPAND        constants<>+704(SB), Y3, Y3
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y2
 	VPSLLW       $0x04, Y2, Y2
 	VPAND        constants<>+736(SB), Y2, Y2
@@ -2284,6 +2898,7 @@ groupQ50x2_block:
 	VPBROADCASTD 12(DX), Y5
 	VPMADDUBSW   Y5, Y4, Y5
 	VPADDW       Y5, Y3, Y3
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y4
 	VPAND        constants<>+704(SB), Y4, Y4
 	VMOVDQU      128(AX), Y5
@@ -2393,7 +3008,7 @@ groupQ50x2_block:
 	RET
 
 // func groupQ50x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ50x3(SB), NOSPLIT, $0-72
 	MOVQ   w+0(FP), AX
 	MOVQ   ws+16(FP), CX
@@ -2410,8 +3025,10 @@ TEXT ·groupQ50x3(SB), NOSPLIT, $0-72
 	VXORPS Y2, Y2, Y2
 
 groupQ50x3_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y5
 	VPAND        constants<>+704(SB), Y5, Y5
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y3
 	VPSLLW       $0x04, Y3, Y3
 	VPAND        constants<>+736(SB), Y3, Y3
@@ -2437,6 +3054,7 @@ groupQ50x3_block:
 	VPBROADCASTD 20(DX), Y7
 	VPMADDUBSW   Y7, Y6, Y7
 	VPADDW       Y7, Y5, Y5
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y6
 	VPAND        constants<>+704(SB), Y6, Y6
 	VMOVDQU      128(AX), Y7
@@ -2791,6 +3409,226 @@ groupQ50x4_block:
 	VZEROUPPER
 	RET
 
+// func groupQ50x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·groupQ50x4Ahead(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+groupQ50x4Ahead_block:
+	PREFETCHT0   2048(AX)
+	VMOVDQU      (AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	PREFETCHT0   2176(AX)
+	VMOVDQU      128(AX), Y4
+	VPSLLW       $0x04, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y7, Y7
+	VPBROADCASTD (DX), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y7, Y5
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPBROADCASTD 12(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y7
+	VMOVDQU      32(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x03, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 16(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 20(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 24(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 28(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	PREFETCHT0   2112(AX)
+	VMOVDQU      64(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x02, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 32(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 36(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 40(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 44(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      96(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x01, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 48(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 52(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 56(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 60(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VMOVDQU      (AX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        constants<>+704(SB), Y11, Y11
+	VMOVDQU      128(AX), Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y11, Y11
+	VPBROADCASTD 64(DX), Y8
+	VPMADDUBSW   Y8, Y11, Y8
+	VPBROADCASTD 68(DX), Y9
+	VPMADDUBSW   Y9, Y11, Y9
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y11, Y10
+	VPBROADCASTD 76(DX), Y12
+	VPMADDUBSW   Y12, Y11, Y11
+	VMOVDQU      32(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x01, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 80(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 84(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 88(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 92(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VMOVDQU      64(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x02, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 96(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 100(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 104(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 108(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VMOVDQU      96(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x03, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 112(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 116(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 120(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 124(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VCVTPH2PS    (CX), Y8
+	VPBROADCASTD (SI), Y9
+	VPADDD       Y9, Y9, Y9
+	VPSUBD       Y9, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (BX), Y9
+	VMULPS       Y8, Y9, Y9
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VPBROADCASTD 4(SI), Y4
+	VPADDD       Y4, Y4, Y4
+	VPSUBD       Y4, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VPBROADCASTD 8(SI), Y4
+	VPADDD       Y4, Y4, Y4
+	VPSUBD       Y4, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VPBROADCASTD 12(SI), Y4
+	VPADDD       Y4, Y4, Y4
+	VPSUBD       Y4, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, CX
+	DECQ         DI
+	JNZ          groupQ50x4Ahead_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VMOVUPS      Y3, (R9)(R10*1)
+	VZEROUPPER
+	RET
+
 // func vectorQ51(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·vectorQ51(SB), NOSPLIT, $0-72
@@ -2915,7 +3753,7 @@ vectorQ51_block:
 	RET
 
 // func groupQ51x2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ51x2(SB), NOSPLIT, $0-72
 	MOVQ   w+0(FP), AX
 	MOVQ   ws+16(FP), CX
@@ -2930,8 +3768,10 @@ TEXT ·groupQ51x2(SB), NOSPLIT, $0-72
 	VXORPS Y1, Y1, Y1
 
 groupQ51x2_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y3
 	VPAND        constants<>+704(SB), Y3, Y3
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y2
 	VPSLLW       $0x04, Y2, Y2
 	VPAND        constants<>+736(SB), Y2, Y2
@@ -2952,6 +3792,7 @@ groupQ51x2_block:
 	VPBROADCASTD 12(DX), Y5
 	VPMADDUBSW   Y5, Y4, Y5
 	VPADDW       Y5, Y3, Y3
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y4
 	VPAND        constants<>+704(SB), Y4, Y4
 	VMOVDQU      128(AX), Y5
@@ -3062,7 +3903,7 @@ groupQ51x2_block:
 	RET
 
 // func groupQ51x3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ51x3(SB), NOSPLIT, $0-72
 	MOVQ   w+0(FP), AX
 	MOVQ   ws+16(FP), CX
@@ -3079,8 +3920,10 @@ TEXT ·groupQ51x3(SB), NOSPLIT, $0-72
 	VXORPS Y2, Y2, Y2
 
 groupQ51x3_block:
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y5
 	VPAND        constants<>+704(SB), Y5, Y5
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y3
 	VPSLLW       $0x04, Y3, Y3
 	VPAND        constants<>+736(SB), Y3, Y3
@@ -3106,6 +3949,7 @@ groupQ51x3_block:
 	VPBROADCASTD 20(DX), Y7
 	VPMADDUBSW   Y7, Y6, Y7
 	VPADDW       Y7, Y5, Y5
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y6
 	VPAND        constants<>+704(SB), Y6, Y6
 	VMOVDQU      128(AX), Y7
@@ -3462,6 +4306,227 @@ groupQ51x4_block:
 	VZEROUPPER
 	RET
 
+// func groupQ51x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·groupQ51x4Ahead(SB), NOSPLIT, $0-72
+	MOVQ   w+0(FP), AX
+	MOVQ   ws+16(FP), CX
+	MOVQ   a+24(FP), DX
+	MOVQ   as+32(FP), BX
+	MOVQ   sums+40(FP), SI
+	MOVQ   blocks+56(FP), DI
+	MOVQ   out+48(FP), R8
+	MOVQ   ldo+64(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R8)(R10*2), R9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+groupQ51x4Ahead_block:
+	PREFETCHT0   2048(AX)
+	VMOVDQU      (AX), Y7
+	VPAND        constants<>+704(SB), Y7, Y7
+	PREFETCHT0   2176(AX)
+	VMOVDQU      128(AX), Y4
+	VPSLLW       $0x04, Y4, Y4
+	VPAND        constants<>+736(SB), Y4, Y4
+	VPOR         Y4, Y7, Y7
+	VPBROADCASTD (DX), Y4
+	VPMADDUBSW   Y4, Y7, Y4
+	VPBROADCASTD 4(DX), Y5
+	VPMADDUBSW   Y5, Y7, Y5
+	VPBROADCASTD 8(DX), Y6
+	VPMADDUBSW   Y6, Y7, Y6
+	VPBROADCASTD 12(DX), Y8
+	VPMADDUBSW   Y8, Y7, Y7
+	VMOVDQU      32(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x03, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 16(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 20(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 24(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 28(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	PREFETCHT0   2112(AX)
+	VMOVDQU      64(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x02, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 32(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 36(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 40(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 44(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VMOVDQU      96(AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	VMOVDQU      128(AX), Y9
+	VPSLLW       $0x01, Y9, Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y8, Y8
+	VPBROADCASTD 48(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y4, Y4
+	VPBROADCASTD 52(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y5, Y5
+	VPBROADCASTD 56(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y6, Y6
+	VPBROADCASTD 60(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y9
+	VPADDW       Y9, Y7, Y7
+	VPMADDWD     constants<>+672(SB), Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y7, Y7
+	VMOVDQU      (AX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        constants<>+704(SB), Y11, Y11
+	VMOVDQU      128(AX), Y8
+	VPAND        constants<>+736(SB), Y8, Y8
+	VPOR         Y8, Y11, Y11
+	VPBROADCASTD 64(DX), Y8
+	VPMADDUBSW   Y8, Y11, Y8
+	VPBROADCASTD 68(DX), Y9
+	VPMADDUBSW   Y9, Y11, Y9
+	VPBROADCASTD 72(DX), Y10
+	VPMADDUBSW   Y10, Y11, Y10
+	VPBROADCASTD 76(DX), Y12
+	VPMADDUBSW   Y12, Y11, Y11
+	VMOVDQU      32(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x01, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 80(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 84(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 88(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 92(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VMOVDQU      64(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x02, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 96(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 100(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 104(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 108(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VMOVDQU      96(AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y13
+	VPSRLW       $0x03, Y13, Y13
+	VPAND        constants<>+736(SB), Y13, Y13
+	VPOR         Y13, Y12, Y12
+	VPBROADCASTD 112(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y8, Y8
+	VPBROADCASTD 116(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y9, Y9
+	VPBROADCASTD 120(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y10, Y10
+	VPBROADCASTD 124(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y13
+	VPADDW       Y13, Y11, Y11
+	VPMADDWD     constants<>+672(SB), Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     constants<>+672(SB), Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPMADDWD     constants<>+672(SB), Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPMADDWD     constants<>+672(SB), Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VCVTPH2PS    (CX), Y8
+	VCVTPH2PS    16(CX), Y9
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (BX), Y10
+	VMULPS       Y8, Y10, Y10
+	VMULPS       Y10, Y4, Y4
+	VBROADCASTSS (SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VBROADCASTSS 4(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y6, Y6
+	VBROADCASTSS 8(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y8, Y4, Y4
+	VMULPS       Y4, Y7, Y7
+	VBROADCASTSS 12(SI), Y4
+	VMULPS       Y9, Y4, Y4
+	VADDPS       Y4, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	ADDQ         $0x20, CX
+	DECQ         DI
+	JNZ          groupQ51x4Ahead_block
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, (R8)(R10*1)
+	VMOVUPS      Y2, (R9)
+	VMOVUPS      Y3, (R9)(R10*1)
+	VZEROUPPER
+	RET
+
 // func vectorQ4K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·vectorQ4K(SB), NOSPLIT, $0-72
@@ -3607,7 +4672,7 @@ vectorQ4K_part:
 	RET
 
 // func groupQ4Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ4Kx2(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -3634,6 +4699,7 @@ groupQ4Kx2_block:
 groupQ4Kx2_part:
 	VPBROADCASTQ (SI), Y3
 	VPSHUFB      constants<>+800(SB), Y3, Y3
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y5
 	VPAND        Y0, Y5, Y5
 	VPBROADCASTD (DX), Y4
@@ -3648,6 +4714,7 @@ groupQ4Kx2_part:
 	VPBROADCASTD 12(DX), Y7
 	VPMADDUBSW   Y7, Y6, Y7
 	VPADDW       Y7, Y5, Y5
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y6
 	VPAND        Y0, Y6, Y6
 	VPBROADCASTD 16(DX), Y7
@@ -3803,7 +4870,7 @@ groupQ4Kx2_part:
 	RET
 
 // func groupQ4Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ4Kx3(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -3834,6 +4901,7 @@ groupQ4Kx3_block:
 groupQ4Kx3_part:
 	VPBROADCASTQ (SI), Y4
 	VPSHUFB      constants<>+800(SB), Y4, Y4
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y7
 	VPAND        Y0, Y7, Y7
 	VPBROADCASTD (DX), Y5
@@ -3853,6 +4921,7 @@ groupQ4Kx3_part:
 	VPBROADCASTD 20(DX), Y9
 	VPMADDUBSW   Y9, Y8, Y9
 	VPADDW       Y9, Y7, Y7
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y8
 	VPAND        Y0, Y8, Y8
 	VPBROADCASTD 24(DX), Y9
@@ -4379,6 +5448,327 @@ groupQ4Kx4_part:
 	VZEROUPPER
 	RET
 
+// func groupQ4Kx4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·groupQ4Kx4Ahead(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	VMOVDQU constants<>+704(SB), Y0
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS Y1, (R9)
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS Y1, (R9)(R11*1)
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS Y1, (R10)
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS Y1, (R10)(R11*1)
+	SHRQ    $0x03, R8
+
+groupQ4Kx4Ahead_block:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   $0x00000008, R12
+
+groupQ4Kx4Ahead_part:
+	VPBROADCASTQ (SI), Y5
+	VPSHUFB      constants<>+800(SB), Y5, Y5
+	PREFETCHT0   2048(AX)
+	VMOVDQU      (AX), Y9
+	VPAND        Y0, Y9, Y9
+	VPBROADCASTD (DX), Y6
+	VPMADDUBSW   Y6, Y9, Y6
+	VPBROADCASTD 4(DX), Y7
+	VPMADDUBSW   Y7, Y9, Y7
+	VPBROADCASTD 8(DX), Y8
+	VPMADDUBSW   Y8, Y9, Y8
+	VPBROADCASTD 12(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y9
+	VMOVDQU      32(AX), Y10
+	VPAND        Y0, Y10, Y10
+	VPBROADCASTD 16(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y6, Y6
+	VPBROADCASTD 20(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 24(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 28(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	PREFETCHT0   2112(AX)
+	VMOVDQU      64(AX), Y10
+	VPAND        Y0, Y10, Y10
+	VPBROADCASTD 32(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y6, Y6
+	VPBROADCASTD 36(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 40(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 44(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VMOVDQU      96(AX), Y10
+	VPAND        Y0, Y10, Y10
+	VPBROADCASTD 48(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y6, Y6
+	VPBROADCASTD 52(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 56(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 60(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VMOVDQU      (AX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y0, Y10, Y10
+	VPBROADCASTD 64(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y6, Y6
+	VPBROADCASTD 68(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 72(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 76(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VMOVDQU      32(AX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y0, Y10, Y10
+	VPBROADCASTD 80(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y6, Y6
+	VPBROADCASTD 84(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 88(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 92(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VMOVDQU      64(AX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y0, Y10, Y10
+	VPBROADCASTD 96(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y6, Y6
+	VPBROADCASTD 100(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 104(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 108(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VMOVDQU      96(AX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y0, Y10, Y10
+	VPBROADCASTD 112(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y6, Y6
+	VPBROADCASTD 116(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y7, Y7
+	VPBROADCASTD 120(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y8, Y8
+	VPBROADCASTD 124(DX), Y11
+	VPMADDUBSW   Y11, Y10, Y11
+	VPADDW       Y11, Y9, Y9
+	VPMADDWD     Y5, Y6, Y6
+	VPMADDWD     Y5, Y7, Y7
+	VPMADDWD     Y5, Y8, Y8
+	VPMADDWD     Y5, Y9, Y9
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS (BX), Y5
+	VMULPS       Y5, Y6, Y6
+	VADDPS       Y6, Y1, Y1
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 4(BX), Y5
+	VMULPS       Y5, Y7, Y7
+	VADDPS       Y7, Y2, Y2
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 8(BX), Y5
+	VMULPS       Y5, Y8, Y8
+	VADDPS       Y8, Y3, Y3
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 12(BX), Y5
+	VMULPS       Y5, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	ADDQ         $0x08, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	DECQ         R12
+	JNZ          groupQ4Kx4Ahead_part
+	VCVTPH2PS    (CX), Y5
+	VMULPS       Y5, Y1, Y1
+	VMULPS       Y5, Y2, Y2
+	VMULPS       Y5, Y3, Y3
+	VMULPS       Y5, Y4, Y4
+	VPMOVZXBD    (SI), Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS (DI), Y6
+	VXORPS       Y5, Y5, Y5
+	VMULPS       Y9, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VBROADCASTSS 4(DI), Y7
+	VXORPS       Y6, Y6, Y6
+	VMULPS       Y9, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VBROADCASTSS 8(DI), Y8
+	VXORPS       Y7, Y7, Y7
+	VMULPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VBROADCASTSS 12(DI), Y10
+	VXORPS       Y8, Y8, Y8
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VPMOVZXBD    8(SI), Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 16(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 20(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VBROADCASTSS 24(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y7, Y7
+	VBROADCASTSS 28(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VPMOVZXBD    16(SI), Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 32(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 36(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VBROADCASTSS 40(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y7, Y7
+	VBROADCASTSS 44(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VPMOVZXBD    24(SI), Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 48(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 52(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VBROADCASTSS 56(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y7, Y7
+	VBROADCASTSS 60(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VPMOVZXBD    32(SI), Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 64(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 68(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VBROADCASTSS 72(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y7, Y7
+	VBROADCASTSS 76(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VPMOVZXBD    40(SI), Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 80(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 84(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VBROADCASTSS 88(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y7, Y7
+	VBROADCASTSS 92(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VPMOVZXBD    48(SI), Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 96(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 100(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VBROADCASTSS 104(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y7, Y7
+	VBROADCASTSS 108(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VPMOVZXBD    56(SI), Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 112(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 116(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VBROADCASTSS 120(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y7, Y7
+	VBROADCASTSS 124(DI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VCVTPH2PS    16(CX), Y9
+	VMULPS       Y9, Y5, Y5
+	VSUBPS       Y5, Y1, Y1
+	VMULPS       Y9, Y6, Y6
+	VSUBPS       Y6, Y2, Y2
+	VMULPS       Y9, Y7, Y7
+	VSUBPS       Y7, Y3, Y3
+	VMULPS       Y9, Y8, Y8
+	VSUBPS       Y8, Y4, Y4
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       (R9), Y1, Y1
+	VMOVUPS      Y1, (R9)
+	VADDPS       (R9)(R11*1), Y2, Y2
+	VMOVUPS      Y2, (R9)(R11*1)
+	VADDPS       (R10), Y3, Y3
+	VMOVUPS      Y3, (R10)
+	VADDPS       (R10)(R11*1), Y4, Y4
+	VMOVUPS      Y4, (R10)(R11*1)
+	DECQ         R8
+	JNZ          groupQ4Kx4Ahead_block
+	VZEROUPPER
+	RET
+
 // func vectorQ5K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·vectorQ5K(SB), NOSPLIT, $0-72
@@ -4556,7 +5946,7 @@ vectorQ5K_part:
 	RET
 
 // func groupQ5Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ5Kx2(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -4582,8 +5972,10 @@ groupQ5Kx2_block:
 groupQ5Kx2_part:
 	VPBROADCASTQ (SI), Y2
 	VPSHUFB      constants<>+800(SB), Y2, Y2
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y4
 	VPAND        constants<>+704(SB), Y4, Y4
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y3
 	VPSLLW       $0x04, Y3, Y3
 	VPAND        constants<>+736(SB), Y3, Y3
@@ -4604,6 +5996,7 @@ groupQ5Kx2_part:
 	VPBROADCASTD 12(DX), Y6
 	VPMADDUBSW   Y6, Y5, Y6
 	VPADDW       Y6, Y4, Y4
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y5
 	VPAND        constants<>+704(SB), Y5, Y5
 	VMOVDQU      128(AX), Y6
@@ -4784,7 +6177,7 @@ groupQ5Kx2_part:
 	RET
 
 // func groupQ5Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ5Kx3(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -4814,8 +6207,10 @@ groupQ5Kx3_block:
 groupQ5Kx3_part:
 	VPBROADCASTQ (SI), Y3
 	VPSHUFB      constants<>+800(SB), Y3, Y3
+	PREFETCHT0   2048(AX)
 	VMOVDQU      (AX), Y6
 	VPAND        constants<>+704(SB), Y6, Y6
+	PREFETCHT0   2176(AX)
 	VMOVDQU      128(AX), Y4
 	VPSLLW       $0x04, Y4, Y4
 	VPAND        constants<>+736(SB), Y4, Y4
@@ -4841,6 +6236,7 @@ groupQ5Kx3_part:
 	VPBROADCASTD 20(DX), Y8
 	VPMADDUBSW   Y8, Y7, Y8
 	VPADDW       Y8, Y6, Y6
+	PREFETCHT0   2112(AX)
 	VMOVDQU      64(AX), Y7
 	VPAND        constants<>+704(SB), Y7, Y7
 	VMOVDQU      128(AX), Y8
@@ -5427,6 +6823,362 @@ groupQ5Kx4_part:
 	VZEROUPPER
 	RET
 
+// func groupQ5Kx4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·groupQ5Kx4Ahead(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R11*1)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)(R11*1)
+	SHRQ    $0x03, R8
+
+groupQ5Kx4Ahead_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   $0x00000008, R12
+
+groupQ5Kx4Ahead_part:
+	VPBROADCASTQ (SI), Y4
+	VPSHUFB      constants<>+800(SB), Y4, Y4
+	PREFETCHT0   2048(AX)
+	VMOVDQU      (AX), Y8
+	VPAND        constants<>+704(SB), Y8, Y8
+	PREFETCHT0   2176(AX)
+	VMOVDQU      128(AX), Y5
+	VPSLLW       $0x04, Y5, Y5
+	VPAND        constants<>+736(SB), Y5, Y5
+	VPOR         Y5, Y8, Y8
+	VPBROADCASTD (DX), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 4(DX), Y6
+	VPMADDUBSW   Y6, Y8, Y6
+	VPBROADCASTD 8(DX), Y7
+	VPMADDUBSW   Y7, Y8, Y7
+	VPBROADCASTD 12(DX), Y9
+	VPMADDUBSW   Y9, Y8, Y8
+	VMOVDQU      32(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSLLW       $0x03, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 16(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 20(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 24(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 28(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	PREFETCHT0   2112(AX)
+	VMOVDQU      64(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSLLW       $0x02, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 32(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 36(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 40(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 44(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VMOVDQU      96(AX), Y9
+	VPAND        constants<>+704(SB), Y9, Y9
+	VMOVDQU      128(AX), Y10
+	VPSLLW       $0x01, Y10, Y10
+	VPAND        constants<>+736(SB), Y10, Y10
+	VPOR         Y10, Y9, Y9
+	VPBROADCASTD 48(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 52(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y6, Y6
+	VPBROADCASTD 56(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y7, Y7
+	VPBROADCASTD 60(DX), Y10
+	VPMADDUBSW   Y10, Y9, Y10
+	VPADDW       Y10, Y8, Y8
+	VPMADDWD     Y4, Y5, Y5
+	VPMADDWD     Y4, Y6, Y6
+	VPMADDWD     Y4, Y7, Y7
+	VPMADDWD     Y4, Y8, Y8
+	VMOVDQU      (AX), Y12
+	VPSRLW       $0x04, Y12, Y12
+	VPAND        constants<>+704(SB), Y12, Y12
+	VMOVDQU      128(AX), Y9
+	VPAND        constants<>+736(SB), Y9, Y9
+	VPOR         Y9, Y12, Y12
+	VPBROADCASTD 64(DX), Y9
+	VPMADDUBSW   Y9, Y12, Y9
+	VPBROADCASTD 68(DX), Y10
+	VPMADDUBSW   Y10, Y12, Y10
+	VPBROADCASTD 72(DX), Y11
+	VPMADDUBSW   Y11, Y12, Y11
+	VPBROADCASTD 76(DX), Y13
+	VPMADDUBSW   Y13, Y12, Y12
+	VMOVDQU      32(AX), Y13
+	VPSRLW       $0x04, Y13, Y13
+	VPAND        constants<>+704(SB), Y13, Y13
+	VMOVDQU      128(AX), Y14
+	VPSRLW       $0x01, Y14, Y14
+	VPAND        constants<>+736(SB), Y14, Y14
+	VPOR         Y14, Y13, Y13
+	VPBROADCASTD 80(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y9, Y9
+	VPBROADCASTD 84(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y10, Y10
+	VPBROADCASTD 88(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y11, Y11
+	VPBROADCASTD 92(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y12, Y12
+	VMOVDQU      64(AX), Y13
+	VPSRLW       $0x04, Y13, Y13
+	VPAND        constants<>+704(SB), Y13, Y13
+	VMOVDQU      128(AX), Y14
+	VPSRLW       $0x02, Y14, Y14
+	VPAND        constants<>+736(SB), Y14, Y14
+	VPOR         Y14, Y13, Y13
+	VPBROADCASTD 96(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y9, Y9
+	VPBROADCASTD 100(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y10, Y10
+	VPBROADCASTD 104(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y11, Y11
+	VPBROADCASTD 108(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y12, Y12
+	VMOVDQU      96(AX), Y13
+	VPSRLW       $0x04, Y13, Y13
+	VPAND        constants<>+704(SB), Y13, Y13
+	VMOVDQU      128(AX), Y14
+	VPSRLW       $0x03, Y14, Y14
+	VPAND        constants<>+736(SB), Y14, Y14
+	VPOR         Y14, Y13, Y13
+	VPBROADCASTD 112(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y9, Y9
+	VPBROADCASTD 116(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y10, Y10
+	VPBROADCASTD 120(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y11, Y11
+	VPBROADCASTD 124(DX), Y14
+	VPMADDUBSW   Y14, Y13, Y14
+	VPADDW       Y14, Y12, Y12
+	VPMADDWD     Y4, Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VPMADDWD     Y4, Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VPMADDWD     Y4, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VPMADDWD     Y4, Y12, Y12
+	VPADDD       Y12, Y8, Y8
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (BX), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y0, Y0
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 4(BX), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y1, Y1
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 8(BX), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y2, Y2
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 12(BX), Y4
+	VMULPS       Y4, Y8, Y8
+	VADDPS       Y8, Y3, Y3
+	ADDQ         $0x08, SI
+	ADDQ         $0x000000a0, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	DECQ         R12
+	JNZ          groupQ5Kx4Ahead_part
+	VCVTPH2PS    (CX), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y1, Y1
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y4, Y3, Y3
+	VPMOVZXBD    (SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS (DI), Y5
+	VXORPS       Y4, Y4, Y4
+	VMULPS       Y8, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VBROADCASTSS 4(DI), Y6
+	VXORPS       Y5, Y5, Y5
+	VMULPS       Y8, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VBROADCASTSS 8(DI), Y7
+	VXORPS       Y6, Y6, Y6
+	VMULPS       Y8, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VBROADCASTSS 12(DI), Y9
+	VXORPS       Y7, Y7, Y7
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    8(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 16(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 20(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 24(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 28(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    16(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 32(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 36(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 40(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 44(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    24(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 48(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 52(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 56(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 60(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    32(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 64(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 68(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 72(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 76(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    40(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 80(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 84(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 88(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 92(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    48(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 96(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 100(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 104(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 108(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VPMOVZXBD    56(SI), Y8
+	VCVTDQ2PS    Y8, Y8
+	VBROADCASTSS 112(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 116(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 120(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 124(DI), Y9
+	VMULPS       Y8, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VCVTPH2PS    16(CX), Y8
+	VMULPS       Y8, Y4, Y4
+	VSUBPS       Y4, Y0, Y0
+	VMULPS       Y8, Y5, Y5
+	VSUBPS       Y5, Y1, Y1
+	VMULPS       Y8, Y6, Y6
+	VSUBPS       Y6, Y2, Y2
+	VMULPS       Y8, Y7, Y7
+	VSUBPS       Y7, Y3, Y3
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x40, SI
+	ADDQ         $0x20, CX
+	VADDPS       (R9), Y0, Y0
+	VMOVUPS      Y0, (R9)
+	VADDPS       (R9)(R11*1), Y1, Y1
+	VMOVUPS      Y1, (R9)(R11*1)
+	VADDPS       (R10), Y2, Y2
+	VMOVUPS      Y2, (R10)
+	VADDPS       (R10)(R11*1), Y3, Y3
+	VMOVUPS      Y3, (R10)(R11*1)
+	DECQ         R8
+	JNZ          groupQ5Kx4Ahead_block
+	VZEROUPPER
+	RET
+
 // func vectorQ6K(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, panels int)
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·vectorQ6K(SB), NOSPLIT, $0-72
@@ -5571,7 +7323,7 @@ vectorQ6K_part:
 	RET
 
 // func groupQ6Kx2(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ6Kx2(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -5598,8 +7350,10 @@ groupQ6Kx2_part:
 	VBROADCASTI128 (SI), Y2
 	VPSHUFB        constants<>+832(SB), Y2, Y2
 	VPSRAW         $0x08, Y2, Y2
+	PREFETCHT0     2048(AX)
 	VMOVDQU        (AX), Y4
 	VPAND          constants<>+704(SB), Y4, Y4
+	PREFETCHT0     2176(AX)
 	VMOVDQU        128(AX), Y3
 	VPSLLW         $0x04, Y3, Y3
 	VPAND          constants<>+768(SB), Y3, Y3
@@ -5622,6 +7376,7 @@ groupQ6Kx2_part:
 	VPADDW         Y6, Y4, Y4
 	VPMADDWD       Y2, Y3, Y3
 	VPMADDWD       Y2, Y4, Y4
+	PREFETCHT0     2112(AX)
 	VMOVDQU        64(AX), Y6
 	VPAND          constants<>+704(SB), Y6, Y6
 	VMOVDQU        160(AX), Y5
@@ -5745,7 +7500,7 @@ groupQ6Kx2_part:
 	RET
 
 // func groupQ6Kx3(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·groupQ6Kx3(SB), NOSPLIT, $0-72
 	MOVQ    w+0(FP), AX
 	MOVQ    ws+16(FP), CX
@@ -5776,8 +7531,10 @@ groupQ6Kx3_part:
 	VBROADCASTI128 (SI), Y3
 	VPSHUFB        constants<>+832(SB), Y3, Y3
 	VPSRAW         $0x08, Y3, Y3
+	PREFETCHT0     2048(AX)
 	VMOVDQU        (AX), Y6
 	VPAND          constants<>+704(SB), Y6, Y6
+	PREFETCHT0     2176(AX)
 	VMOVDQU        128(AX), Y4
 	VPSLLW         $0x04, Y4, Y4
 	VPAND          constants<>+768(SB), Y4, Y4
@@ -5806,6 +7563,7 @@ groupQ6Kx3_part:
 	VPMADDWD       Y3, Y4, Y4
 	VPMADDWD       Y3, Y5, Y5
 	VPMADDWD       Y3, Y6, Y6
+	PREFETCHT0     2112(AX)
 	VMOVDQU        64(AX), Y9
 	VPAND          constants<>+704(SB), Y9, Y9
 	VMOVDQU        160(AX), Y7
@@ -6214,6 +7972,266 @@ groupQ6Kx4_part:
 	VMOVUPS        Y3, (R10)(R11*1)
 	DECQ           R8
 	JNZ            groupQ6Kx4_block
+	VZEROUPPER
+	RET
+
+// func groupQ6Kx4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·groupQ6Kx4Ahead(SB), NOSPLIT, $0-72
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+16(FP), CX
+	MOVQ    a+24(FP), DX
+	MOVQ    as+32(FP), BX
+	MOVQ    fine+8(FP), SI
+	MOVQ    sums+40(FP), DI
+	MOVQ    blocks+56(FP), R8
+	MOVQ    out+48(FP), R9
+	MOVQ    ldo+64(FP), R11
+	SHLQ    $0x02, R11
+	LEAQ    (R9)(R11*2), R10
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R9)(R11*1)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, (R10)(R11*1)
+	SHRQ    $0x03, R8
+
+groupQ6Kx4Ahead_block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   $0x00000008, R12
+
+groupQ6Kx4Ahead_part:
+	VBROADCASTI128 (SI), Y4
+	VPSHUFB        constants<>+832(SB), Y4, Y4
+	VPSRAW         $0x08, Y4, Y4
+	PREFETCHT0     2048(AX)
+	VMOVDQU        (AX), Y8
+	VPAND          constants<>+704(SB), Y8, Y8
+	PREFETCHT0     2176(AX)
+	VMOVDQU        128(AX), Y5
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          constants<>+768(SB), Y5, Y5
+	VPOR           Y5, Y8, Y8
+	VPBROADCASTD   (DX), Y5
+	VPMADDUBSW     Y5, Y8, Y5
+	VPBROADCASTD   4(DX), Y6
+	VPMADDUBSW     Y6, Y8, Y6
+	VPBROADCASTD   8(DX), Y7
+	VPMADDUBSW     Y7, Y8, Y7
+	VPBROADCASTD   12(DX), Y9
+	VPMADDUBSW     Y9, Y8, Y8
+	VMOVDQU        32(AX), Y9
+	VPAND          constants<>+704(SB), Y9, Y9
+	VMOVDQU        128(AX), Y10
+	VPSLLW         $0x02, Y10, Y10
+	VPAND          constants<>+768(SB), Y10, Y10
+	VPOR           Y10, Y9, Y9
+	VPBROADCASTD   16(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y10
+	VPADDW         Y10, Y5, Y5
+	VPBROADCASTD   20(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y10
+	VPADDW         Y10, Y6, Y6
+	VPBROADCASTD   24(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y10
+	VPADDW         Y10, Y7, Y7
+	VPBROADCASTD   28(DX), Y10
+	VPMADDUBSW     Y10, Y9, Y10
+	VPADDW         Y10, Y8, Y8
+	VPMADDWD       Y4, Y5, Y5
+	VPMADDWD       Y4, Y6, Y6
+	VPMADDWD       Y4, Y7, Y7
+	VPMADDWD       Y4, Y8, Y8
+	PREFETCHT0     2112(AX)
+	VMOVDQU        64(AX), Y12
+	VPAND          constants<>+704(SB), Y12, Y12
+	VMOVDQU        160(AX), Y9
+	VPSLLW         $0x04, Y9, Y9
+	VPAND          constants<>+768(SB), Y9, Y9
+	VPOR           Y9, Y12, Y12
+	VPBROADCASTD   32(DX), Y9
+	VPMADDUBSW     Y9, Y12, Y9
+	VPBROADCASTD   36(DX), Y10
+	VPMADDUBSW     Y10, Y12, Y10
+	VPBROADCASTD   40(DX), Y11
+	VPMADDUBSW     Y11, Y12, Y11
+	VPBROADCASTD   44(DX), Y13
+	VPMADDUBSW     Y13, Y12, Y12
+	VMOVDQU        96(AX), Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        160(AX), Y14
+	VPSLLW         $0x02, Y14, Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPBROADCASTD   48(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y9, Y9
+	VPBROADCASTD   52(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y10, Y10
+	VPBROADCASTD   56(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y11, Y11
+	VPBROADCASTD   60(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y12, Y12
+	VPMADDWD       Y4, Y9, Y9
+	VPADDD         Y9, Y5, Y5
+	VPMADDWD       Y4, Y10, Y10
+	VPADDD         Y10, Y6, Y6
+	VPMADDWD       Y4, Y11, Y11
+	VPADDD         Y11, Y7, Y7
+	VPMADDWD       Y4, Y12, Y12
+	VPADDD         Y12, Y8, Y8
+	VBROADCASTI128 (SI), Y4
+	VPSHUFB        constants<>+864(SB), Y4, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VMOVDQU        (AX), Y12
+	VPSRLW         $0x04, Y12, Y12
+	VPAND          constants<>+704(SB), Y12, Y12
+	VMOVDQU        128(AX), Y9
+	VPAND          constants<>+768(SB), Y9, Y9
+	VPOR           Y9, Y12, Y12
+	VPBROADCASTD   64(DX), Y9
+	VPMADDUBSW     Y9, Y12, Y9
+	VPBROADCASTD   68(DX), Y10
+	VPMADDUBSW     Y10, Y12, Y10
+	VPBROADCASTD   72(DX), Y11
+	VPMADDUBSW     Y11, Y12, Y11
+	VPBROADCASTD   76(DX), Y13
+	VPMADDUBSW     Y13, Y12, Y12
+	VMOVDQU        32(AX), Y13
+	VPSRLW         $0x04, Y13, Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        128(AX), Y14
+	VPSRLW         $0x02, Y14, Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPBROADCASTD   80(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y9, Y9
+	VPBROADCASTD   84(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y10, Y10
+	VPBROADCASTD   88(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y11, Y11
+	VPBROADCASTD   92(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y12, Y12
+	VPMADDWD       Y4, Y9, Y9
+	VPADDD         Y9, Y5, Y5
+	VPMADDWD       Y4, Y10, Y10
+	VPADDD         Y10, Y6, Y6
+	VPMADDWD       Y4, Y11, Y11
+	VPADDD         Y11, Y7, Y7
+	VPMADDWD       Y4, Y12, Y12
+	VPADDD         Y12, Y8, Y8
+	VMOVDQU        64(AX), Y12
+	VPSRLW         $0x04, Y12, Y12
+	VPAND          constants<>+704(SB), Y12, Y12
+	VMOVDQU        160(AX), Y9
+	VPAND          constants<>+768(SB), Y9, Y9
+	VPOR           Y9, Y12, Y12
+	VPBROADCASTD   96(DX), Y9
+	VPMADDUBSW     Y9, Y12, Y9
+	VPBROADCASTD   100(DX), Y10
+	VPMADDUBSW     Y10, Y12, Y10
+	VPBROADCASTD   104(DX), Y11
+	VPMADDUBSW     Y11, Y12, Y11
+	VPBROADCASTD   108(DX), Y13
+	VPMADDUBSW     Y13, Y12, Y12
+	VMOVDQU        96(AX), Y13
+	VPSRLW         $0x04, Y13, Y13
+	VPAND          constants<>+704(SB), Y13, Y13
+	VMOVDQU        160(AX), Y14
+	VPSRLW         $0x02, Y14, Y14
+	VPAND          constants<>+768(SB), Y14, Y14
+	VPOR           Y14, Y13, Y13
+	VPBROADCASTD   112(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y9, Y9
+	VPBROADCASTD   116(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y10, Y10
+	VPBROADCASTD   120(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y11, Y11
+	VPBROADCASTD   124(DX), Y14
+	VPMADDUBSW     Y14, Y13, Y14
+	VPADDW         Y14, Y12, Y12
+	VPMADDWD       Y4, Y9, Y9
+	VPADDD         Y9, Y5, Y5
+	VPMADDWD       Y4, Y10, Y10
+	VPADDD         Y10, Y6, Y6
+	VPMADDWD       Y4, Y11, Y11
+	VPADDD         Y11, Y7, Y7
+	VPMADDWD       Y4, Y12, Y12
+	VPADDD         Y12, Y8, Y8
+	VBROADCASTI128 (SI), Y4
+	VPSHUFB        constants<>+896(SB), Y4, Y4
+	VPSRAW         $0x08, Y4, Y4
+	VPBROADCASTD   (DI), Y9
+	VPMADDWD       Y4, Y9, Y9
+	VPSLLD         $0x05, Y9, Y9
+	VPSUBD         Y9, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VBROADCASTSS   (BX), Y9
+	VMULPS         Y9, Y5, Y5
+	VADDPS         Y5, Y0, Y0
+	VPBROADCASTD   4(DI), Y5
+	VPMADDWD       Y4, Y5, Y5
+	VPSLLD         $0x05, Y5, Y5
+	VPSUBD         Y5, Y6, Y6
+	VCVTDQ2PS      Y6, Y6
+	VBROADCASTSS   4(BX), Y5
+	VMULPS         Y5, Y6, Y6
+	VADDPS         Y6, Y1, Y1
+	VPBROADCASTD   8(DI), Y5
+	VPMADDWD       Y4, Y5, Y5
+	VPSLLD         $0x05, Y5, Y5
+	VPSUBD         Y5, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VBROADCASTSS   8(BX), Y5
+	VMULPS         Y5, Y7, Y7
+	VADDPS         Y7, Y2, Y2
+	VPBROADCASTD   12(DI), Y5
+	VPMADDWD       Y4, Y5, Y5
+	VPSLLD         $0x05, Y5, Y5
+	VPSUBD         Y5, Y8, Y8
+	VCVTDQ2PS      Y8, Y8
+	VBROADCASTSS   12(BX), Y4
+	VMULPS         Y4, Y8, Y8
+	VADDPS         Y8, Y3, Y3
+	ADDQ           $0x10, SI
+	ADDQ           $0x000000c0, AX
+	ADDQ           $0x00000080, DX
+	ADDQ           $0x10, BX
+	ADDQ           $0x10, DI
+	DECQ           R12
+	JNZ            groupQ6Kx4Ahead_part
+	VCVTPH2PS      (CX), Y4
+	VMULPS         Y4, Y0, Y0
+	VMULPS         Y4, Y1, Y1
+	VMULPS         Y4, Y2, Y2
+	VMULPS         Y4, Y3, Y3
+	ADDQ           $0x10, CX
+	VADDPS         (R9), Y0, Y0
+	VMOVUPS        Y0, (R9)
+	VADDPS         (R9)(R11*1), Y1, Y1
+	VMOVUPS        Y1, (R9)(R11*1)
+	VADDPS         (R10), Y2, Y2
+	VMOVUPS        Y2, (R10)
+	VADDPS         (R10)(R11*1), Y3, Y3
+	VMOVUPS        Y3, (R10)(R11*1)
+	DECQ           R8
+	JNZ            groupQ6Kx4Ahead_block
 	VZEROUPPER
 	RET
 

@@ -28,8 +28,9 @@ func (m *Matrix) multiply(a *Activations, out []float32, stride, p0, p1 int) {
 // panels. blocks counts 32 columns; sums is what the format needs of blockSums.
 type quantizedKernel func(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, last int)
 
-// quantizedKernels are a format's kernels by number of tokens.
-type quantizedKernels [groupTokens + 1]quantizedKernel
+// quantizedKernels are a format's kernels by number of tokens; the last one, nil
+// where there is none, is for a whole group that is the first to read a panel.
+type quantizedKernels [groupTokens + 2]quantizedKernel
 
 func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g0, g1 int) {
 	kernels, sums := kernelsFor(m.Format), a.sumsFor(m.Format)
@@ -48,7 +49,12 @@ func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g
 		for g := g0; g < g1; g++ {
 			first := g * groupTokens
 			at := first * a.blocks
-			kernels[min(groupTokens, a.tokens-first)](w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+p*panelRows], m.blocks, stride)
+			tokens := min(groupTokens, a.tokens-first)
+			multiply := kernels[tokens]
+			if ahead := kernels[groupTokens+1]; ahead != nil && g == g0 && tokens == groupTokens {
+				multiply = ahead
+			}
+			multiply(w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+p*panelRows], m.blocks, stride)
 		}
 	}
 }

@@ -70,6 +70,26 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
+// BenchmarkDigest takes the digests that a trace adds to one token in the shapes
+// of models of 0.5 and 1.1 billion parameters, on one thread: set beside a token's
+// time, it is the trace's share.
+func BenchmarkDigest(b *testing.B) {
+	for _, shape := range []struct {
+		name              string
+		layers, width, kv int
+	}{{"0.5B", 24, 896, 128}, {"1.1B", 22, 2048, 256}} {
+		b.Run(shape.name, func(b *testing.B) {
+			x, k, v := make([]float32, shape.width), make([]float32, shape.kv), make([]float32, shape.kv)
+			for b.Loop() {
+				for range shape.layers {
+					digest(x, k, v)
+				}
+				digest(x, nil, nil)
+			}
+		})
+	}
+}
+
 func BenchmarkReplay(b *testing.B) {
 	m := small.open(b, Options{KVBudget: 256 << 20})
 	in := core.SequenceInput{Input: prompt(m, 256, 1), Sampler: warm(256), Trace: true}

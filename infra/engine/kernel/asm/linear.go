@@ -52,15 +52,15 @@ func (f quantized) scaleBytes() int {
 
 const parameters = "(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, "
 
-// prefetchBytes is how far ahead of the weights a vector product asks for
-// memory: what a core reads in about 100 ns.
+// prefetchBytes is how far ahead of the weights a product that reads them for the
+// first time asks for memory: what a core reads in about 100 ns.
 const prefetchBytes = 2048
 
 // cursor is where a kernel reads: pointers that advance block by block.
 type cursor struct {
 	w, fine, ws   reg.Register // weights
 	a, as, sums   reg.Register // activations
-	tokens, ahead int          // ahead is how far to prefetch weights, or 0
+	tokens, ahead int          // ahead is how many bytes to prefetch weights, or 0
 	ones, nibbles Op           // constants, in registers where those suffice
 }
 
@@ -440,11 +440,16 @@ func (f quantized) vector() {
 	done()
 }
 
-// group multiplies one panel by a group of tokens.
-func (f quantized) group(tokens int) {
+// group multiplies one panel by a group of tokens, asking for memory that far
+// ahead.
+func (f quantized) group(tokens, ahead int) {
 	name := fmt.Sprintf("group%sx%d", f.name, tokens)
+	if tokens == 4 && ahead > 0 {
+		name += "Ahead"
+	}
 	function(name, parameters+"ldo int)", fmt.Sprintf("sets out[t*ldo:t*ldo+8] to one panel times token t of a group of %d.", tokens))
 	c := f.load(tokens)
+	c.ahead = ahead
 	n, out := pointer("blocks"), rows(tokens)
 	out.point(pointer("out"), stride("ldo"))
 	acc := vectors(tokens)

@@ -24,7 +24,7 @@ func main() {
 		for _, f := range quantizedFormats {
 			f.withVNNI().vector()
 			for _, tokens := range []int{2, 3, 4} {
-				f.withVNNI().group(tokens)
+				f.withVNNI().group(tokens, 0)
 			}
 		}
 		Generate()
@@ -34,9 +34,10 @@ func main() {
 	defineConstants(false)
 	for _, f := range quantizedFormats {
 		f.vector()
-		for _, tokens := range []int{2, 3, 4} {
-			f.group(tokens)
-		}
+		f.group(2, prefetchBytes)
+		f.group(3, prefetchBytes)
+		f.group(4, 0)
+		f.group(4, prefetchBytes)
 	}
 	for _, format := range []string{"F32", "F16", "BF16"} {
 		plainPanels(format, 4, 1)
