@@ -57,13 +57,13 @@ func mixed(inputs, weights []byte) []byte {
 
 // game is one that was played.
 type game struct {
-	claim, moves int
-	bytes        int
-	held         bool
-	stuck        referee.Side // who had no move that holds
-	cause        error
-	operator     string        // of the step
-	step         time.Duration // of a step that held, least of three
+	moves    int
+	bytes    int
+	held     bool
+	stuck    referee.Side // who had no move that holds
+	cause    error
+	operator string        // of the step
+	step     time.Duration // of a step that held, least of three
 }
 
 // maxMoves is more than any game has.

@@ -143,7 +143,7 @@ func newScene(t *testing.T, honest engine, o order) *scene {
 
 // sign makes the receipt of an answer, under the honest model's name.
 func (s *scene) sign(honest engine, o order, request core.RequestID) core.SignedReceipt {
-	r := core.SignedReceipt{Receipt: core.Receipt{ChainID: fixture.EVMChainID, Semantics: core.SemanticsV1, Model: core.ModelID(honest.prover.Model.Root), Request: request,
+	r := core.SignedReceipt{Receipt: core.Receipt{ChainID: fixture.EVMChainID, Semantics: core.SemanticsV1, Model: honest.prover.Model.Root, Request: request,
 		Provider: provider.Address(), Channel: core.ChannelID(s.channel), InputHash: core.HashTokens(o.input), OutputHash: core.HashTokens(o.output),
 		Sampler: o.sampler.Digest(), Seed: o.seed.Commitment(), Input: uint32(len(o.input)), Output: uint32(len(o.output)), Billed: uint32(len(o.input)),
 		Finish: core.FinishLength, BoundaryRoot: merkle.Root(o.leaves), PriceIn: core.NewAmount(10), PriceOut: core.NewAmount(100), Issued: s.chain.Now(), Expiry: s.chain.Now() + 86400}}

@@ -80,7 +80,7 @@ func newScene(t testing.TB, s provertest.Shape, inputs, outputs int) *scene {
 
 // sign makes the receipt that fits answer and leaves.
 func (sc *scene) sign() {
-	sc.receipt = core.Receipt{Semantics: core.SemanticsV1, Model: core.ModelID(sc.prover.Model.Root),
+	sc.receipt = core.Receipt{Semantics: core.SemanticsV1, Model: sc.prover.Model.Root,
 		InputHash: core.HashTokens(sc.input), OutputHash: core.HashTokens(sc.output), Input: uint32(len(sc.input)), Billed: uint32(len(sc.input)), Output: uint32(len(sc.output)),
 		Sampler: sc.sampler.Digest(), Seed: sc.seed.Commitment(), BoundaryRoot: merkle.Root(sc.leaves)}
 }

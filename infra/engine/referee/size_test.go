@@ -297,7 +297,7 @@ type dispute struct {
 func (n *null) play(t *testing.T, at, l, operator int) (d dispute) {
 	t.Helper()
 	hash := core.HashTokens(make([]core.Token, positions))
-	s, err := referee.Open(n.model, &core.Receipt{Semantics: core.SemanticsV1, Model: core.ModelID(n.model.Root), Input: positions, Output: 1,
+	s, err := referee.Open(n.model, &core.Receipt{Semantics: core.SemanticsV1, Model: n.model.Root, Input: positions, Output: 1,
 		InputHash: hash, BoundaryRoot: merkle.Root(n.bounds)}, referee.Claim{Position: uint32(at), Layer: uint32(l)})
 	if err != nil {
 		t.Fatal(err)
