@@ -88,9 +88,6 @@ func (c *cache) admit(tokens []core.Token, n int, traced, reuse bool) (*lease, i
 		c.hold(b)
 	}
 	l.promised = max(0, blocksFor(max(n, cached))-len(l.blocks)) // also the block that is copied
-	if partial != nil {
-		l.promised = max(l.promised, 1) // for the copy, also where it goes beyond n
-	}
 	if c.used+c.promised+l.promised > c.capacity {
 		for i := len(l.blocks) - 1; i >= 0; i-- {
 			c.drop(l.blocks[i])
