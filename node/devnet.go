@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -188,7 +189,22 @@ func (d *Devnet) startChain(ctx context.Context) error {
 		return err
 	}
 	d.cfg.Progress("starting the validators")
-	d.chain, err = localnet.Start(ctx, localnet.Options{
+	// Another devnet that starts at the same moment may take a port that was free.
+	for range 3 {
+		d.chain, err = d.startNet(ctx)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	d.client, err = client.New(ctx, d.chain.Nodes[0].Client)
+	return err
+}
+
+func (d *Devnet) startNet(ctx context.Context) (*localnet.Net, error) {
+	return localnet.Start(ctx, localnet.Options{
 		Home: d.home.Path("chain"), Validators: d.cfg.Validators, Endpoints: freeEndpoints(), BlockTime: blockTime,
 		Genesis: func(g *app.Genesis) error {
 			for name, a := range d.ring.accounts {
@@ -201,11 +217,6 @@ func (d *Devnet) startChain(ctx context.Context) error {
 			return hurry(g)
 		},
 	})
-	if err != nil {
-		return err
-	}
-	d.client, err = client.New(ctx, d.chain.Nodes[0].Client)
-	return err
 }
 
 // hurry gives the parties of a dispute seconds where a public network gives

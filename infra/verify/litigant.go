@@ -66,12 +66,18 @@ const (
 // nothing but what chain and evidence hold, so that it goes on after any stop.
 type Litigant struct {
 	opt  LitigantOptions
-	open map[uint64]string // disputes that were not over at the last look: why the last move was refused
+	open map[uint64]*pursued // disputes that were not over at the last look
+}
+
+// pursued is what is known of an open dispute.
+type pursued struct {
+	moved   uint32 // moves in all after this side's last one
+	refusal string // of the last attempt
 }
 
 // NewLitigant returns a litigant; [Litigant.Run] works.
 func NewLitigant(o LitigantOptions) *Litigant {
-	return &Litigant{opt: o.withDefaults(), open: map[uint64]string{}}
+	return &Litigant{opt: o.withDefaults(), open: map[uint64]*pursued{}}
 }
 
 // Run looks at the chain and moves, until ctx ends.
@@ -115,8 +121,11 @@ func (l *Litigant) Round(ctx context.Context) error {
 			}
 			continue
 		}
-		if _, watched := l.open[d.ID]; !watched {
-			l.open[d.ID] = ""
+		if l.open[d.ID] == nil {
+			l.open[d.ID] = &pursued{}
+		}
+		if d.Moves <= l.open[d.ID].moved {
+			continue // the list is older than the move
 		}
 		if d.Turn == core.SideProvider && d.Provider == me || d.Turn == core.SideChallenger && d.Challenger == me {
 			if err := l.move(ctx, d.ID); err != nil {
@@ -138,10 +147,11 @@ func verdictText(d *core.Dispute) string {
 
 // refused reports once why this side has no move that holds.
 func (l *Litigant) refused(d *core.Dispute, err error) {
-	if core.CodeOf(err) != core.CodeInvalid || l.open[d.ID] == err.Error() {
+	p := l.open[d.ID]
+	if core.CodeOf(err) != core.CodeInvalid || p.refusal == err.Error() {
 		return
 	}
-	l.open[d.ID] = err.Error()
+	p.refusal = err.Error()
 	l.opt.Report(Incident{Refused, d.Receipt, d.Provider, d.ID, d.Turn, err.Error()})
 }
 
@@ -169,6 +179,7 @@ func (l *Litigant) move(ctx context.Context, id uint64) error {
 	if err := l.opt.Court.MoveDispute(ctx, id, move); err != nil {
 		return err
 	}
+	l.open[id].moved = d.Moves
 	text := fmt.Sprintf("points at the %s", d.Phase)
 	if d.Turn == core.SideProvider {
 		text = fmt.Sprintf("shows the %s, %d bytes", d.Phase, len(move))
