@@ -34,10 +34,7 @@ func Verify(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) 
 		out.Message = "matches: the answer was cancelled before its first token"
 		return out, nil
 	}
-	q := &ev.Request.Request
-	replayed, err := engine.Replay(ctx, core.SequenceInput{
-		Input: q.Input, Sampler: q.Sampler, Seed: seed, Base: len(q.Input) - int(q.Prompt), Salt: q.Salt(seed), Trace: true,
-	}, ev.Output)
+	replayed, err := engine.Replay(ctx, input(&ev, seed), ev.Output)
 	if err != nil {
 		return Report{}, fmt.Errorf("the answer could not be re-executed: %w", err)
 	}
