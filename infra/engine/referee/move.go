@@ -55,26 +55,11 @@ type Layer struct {
 	Leaf    Boundary      // leaf (t,l)
 }
 
-// Claims open the defence of a token: the normalised residual stream and the
-// logits that decide the draw.
-type Claims struct {
-	Norm     core.Hash
-	Leaf     Boundary   // leaf (t,L)
-	Top      core.Token // the likeliest token
-	TopLogit float32
-	Given    float32 // logit of the token in the answer
-	Better   float32 // logit of the challenger's candidate
-}
-
 // PickOperator names the first result that is wrong.
 type PickOperator struct {
 	Operator uint32
 	Head     uint32 // of a score or exp
 }
-
-// PickLogit names the token whose logit is wrong, or exceeds the one that is
-// said to be the greatest.
-type PickLogit struct{ Token core.Token }
 
 // Softmax are the numbers of one head beside its weights.
 type Softmax struct {

@@ -100,11 +100,5 @@ func (m *Model) block(p *Program, w *layer, t int) int {
 	return p.add(Operator{Kind: Add, Name: "residual", Len: m.width, A: x, B: f})
 }
 
-// TokenProgram is the program of a token: the normalised residual stream, from
-// which single logits follow.
-func (m *Model) TokenProgram() *Program {
-	return &Program{X: -1, K: -1, V: -1, Ops: []Operator{{Kind: Norm, Name: "normalised output", Len: m.width, A: Input, Weights: m.norm}}}
-}
-
 // tiles is the number of tiles of one segment of the operator's result.
 func (o *Operator) tiles() int { return commit.Count(o.Len) }
