@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/architecture"
 	"github.com/koinon-network/koinon/infra/engine/kernel"
 	"pgregory.net/rapid"
 )
@@ -85,7 +86,7 @@ func TestRunningSequencesShareFullBlocks(t *testing.T) {
 }
 
 func TestMemoryIsBoundedAndRefusalsSayBusy(t *testing.T) {
-	size, _ := (&config{layers: 2, kvHeads: 2, headDim: 16}).blockBytes()
+	size, _ := (&config{Config: &architecture.Config{Layers: 2, KVHeads: 2, HeadDim: 16}}).blockBytes()
 	m := standard.open(t, Options{KVBudget: 9*size + 5})
 	if got := m.Info().ContextLength; got != 512 {
 		t.Fatalf("context %d", got)
@@ -118,7 +119,7 @@ func TestMemoryIsBoundedAndRefusalsSayBusy(t *testing.T) {
 func TestTheLastBlockIsTakenOverInPlace(t *testing.T) {
 	shape := standard
 	shape.context = 64
-	size, _ := (&config{layers: 2, kvHeads: 2, headDim: 16}).blockBytes()
+	size, _ := (&config{Config: &architecture.Config{Layers: 2, KVHeads: 2, HeadDim: 16}}).blockBytes()
 	m := shape.open(t, Options{KVBudget: size})
 	in := core.SequenceInput{Input: prompt(m, 20, 1), Sampler: warm(4), Trace: true}
 	first := answer(t, m, in)

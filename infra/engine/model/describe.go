@@ -42,13 +42,13 @@ func Describe(f *gguf.File) (*Description, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Description{Architecture: c.architecture, Layers: c.layers, Width: c.width, Hidden: c.hidden, Heads: c.heads, KVHeads: c.kvHeads,
-		HeadDim: c.headDim, Context: c.context, Window: slices.Max(c.windows), Experts: c.experts.count, ExpertsUsed: c.experts.used,
+	d := &Description{Architecture: c.Architecture, Layers: c.Layers, Width: c.Width, Hidden: c.Hidden, Heads: c.Heads, KVHeads: c.KVHeads,
+		HeadDim: c.HeadDim, Context: c.Context, Window: slices.Max(c.Windows), Experts: c.Experts.Count, ExpertsUsed: c.Experts.Used,
 		Vocabulary: t.Size(), Parameters: w.parameters, Template: f.Has("tokenizer.chat_template")}
 	if d.Experts > 0 {
-		d.Hidden = c.experts.hidden
+		d.Hidden = c.Experts.Hidden
 	}
-	for _, window := range c.windows {
+	for _, window := range c.Windows {
 		if window > 0 {
 			d.WindowLayers++
 		}

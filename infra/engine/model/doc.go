@@ -8,9 +8,8 @@
 // audits an answer. Released sequences leave their keys and values behind for
 // later requests with the same beginning.
 //
-// What a model computes is read from its file's header into one description,
-// config, which the loader and the forward pass follow: family.go is the place
-// where architectures differ.
+// What a model computes is read from its file's header by package
+// architecture into one description, which the loader and the forward pass follow.
 //
 // The guarantee: a sequence's tokens and boundary leaves depend on its
 // [core.SequenceInput] and the model root alone. Chunking, neighbours in the

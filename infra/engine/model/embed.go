@@ -119,7 +119,7 @@ func (e *embedder) start() error {
 		return err
 	}
 	e.started++
-	e.active = append(e.active, &pooled{s, make([]float32, e.model.config.width)})
+	e.active = append(e.active, &pooled{s, make([]float32, e.model.config.Width)})
 	return nil
 }
 
@@ -127,11 +127,11 @@ func (e *embedder) start() error {
 // the next input's row.
 func (e *embedder) pool(one *pooled, row int) int {
 	m, s := e.model, one.sequence
-	w, width := &m.work, m.config.width
+	w, width := &m.work, m.config.Width
 	for ; row < len(w.rows) && w.rows[row].sequence == s; row++ {
 		if e.pooling == core.PoolMean || w.rows[row].position == len(s.tokens)-1 {
 			h := at(w.normed, row, width)
-			kernel.RMSNorm(h, at(w.x, row, width), m.weights.finalNorm, m.config.eps)
+			kernel.RMSNorm(h, at(w.x, row, width), m.weights.finalNorm, m.config.Eps)
 			spec.PoolStep(one.sum, h)
 		}
 		s.commit(s.processed + 1)

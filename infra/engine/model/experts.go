@@ -19,12 +19,12 @@ type mixture struct {
 }
 
 func (x *mixture) resize(c *config, n int) {
-	if c.experts.count == 0 {
+	if c.Experts.Count == 0 {
 		return
 	}
-	x.logits = sized(x.logits, n*c.experts.count)
-	x.chosen, x.weights = sized(x.chosen, n*c.experts.used), sized(x.weights, n*c.experts.used)
-	x.inputs, x.answers = sized(x.inputs, n*c.width), sized(x.answers, n*c.width)
+	x.logits = sized(x.logits, n*c.Experts.Count)
+	x.chosen, x.weights = sized(x.chosen, n*c.Experts.Used), sized(x.weights, n*c.Experts.Used)
+	x.inputs, x.answers = sized(x.inputs, n*c.Width), sized(x.answers, n*c.Width)
 }
 
 // mix answers the pass's rows by the experts that the router chooses for each.
@@ -32,38 +32,38 @@ func (x *mixture) resize(c *config, n int) {
 // are added in the order of its experts, whatever the other rows chose.
 func (m *Model) mix(layer *layer) {
 	w, c := &m.work, m.config
-	x, e, n := &w.mixture, &c.experts, len(w.rows)
+	x, e, n := &w.mixture, &c.Experts, len(w.rows)
 	m.route(layer)
-	clear(w.delta[:n*c.width])
+	clear(w.delta[:n*c.Width])
 	for number := range layer.experts {
-		if !x.take(number, e.used) {
+		if !x.take(number, e.Used) {
 			continue
 		}
 		k := len(x.rows)
-		x.input.Reset(x.inputs, c.width, k, c.width)
+		x.input.Reset(x.inputs, c.Width, k, c.Width)
 		m.each(k, func(i int) {
-			copy(at(x.inputs, i, c.width), at(w.normed, x.rows[i], c.width))
-			if quantizes(c.width) {
+			copy(at(x.inputs, i, c.Width), at(w.normed, x.rows[i], c.Width))
+			if quantizes(c.Width) {
 				x.input.Set(i, i+1)
 			}
 		})
 		m.feed(x.answers, &layer.experts[number], &x.input)
 		m.each(k, func(i int) {
-			kernel.MixExpert(at(w.delta, x.rows[i], c.width), at(x.answers, i, c.width), x.shares[i])
+			kernel.MixExpert(at(w.delta, x.rows[i], c.Width), at(x.answers, i, c.Width), x.shares[i])
 		})
 	}
-	if e.sharedHidden > 0 {
+	if e.SharedHidden > 0 {
 		m.addShared(layer)
 	}
 }
 
 // route chooses every row's experts and their weights.
 func (m *Model) route(layer *layer) {
-	w, e := &m.work, &m.config.experts
+	w, e := &m.work, &m.config.Experts
 	x := &w.mixture
-	kernel.Linear(m.pool, x.logits, e.count, layer.router, &w.input)
+	kernel.Linear(m.pool, x.logits, e.Count, layer.router, &w.input)
 	m.each(len(w.rows), func(i int) {
-		spec.Route(x.chosen[i*e.used:(i+1)*e.used], at(x.weights, i, e.used), at(x.logits, i, e.count), e.normalised, e.scale)
+		spec.Route(x.chosen[i*e.Used:(i+1)*e.Used], at(x.weights, i, e.Used), at(x.logits, i, e.Count), e.Normalised, e.Scale)
 	})
 }
 
@@ -86,6 +86,6 @@ func (m *Model) addShared(layer *layer) {
 	kernel.Linear(m.pool, gates, 1, layer.sharedGate, &w.input)
 	m.feed(x.answers, &layer.shared, &w.input)
 	m.each(n, func(i int) {
-		kernel.MixExpert(at(w.delta, i, c.width), at(x.answers, i, c.width), spec.Sigmoid(gates[i]))
+		kernel.MixExpert(at(w.delta, i, c.Width), at(x.answers, i, c.Width), spec.Sigmoid(gates[i]))
 	})
 }

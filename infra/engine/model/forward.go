@@ -60,13 +60,13 @@ func sized[T any](s []T, n int) []T {
 
 func (w *workspace) resize(c *config) {
 	n := len(w.rows)
-	w.x, w.delta, w.normed = sized(w.x, n*c.width), sized(w.delta, n*c.width), sized(w.normed, n*c.width)
-	w.qkv = sized(w.qkv, n*(c.qWidth()+2*c.kvWidth()))
+	w.x, w.delta, w.normed = sized(w.x, n*c.Width), sized(w.delta, n*c.Width), sized(w.normed, n*c.Width)
+	w.qkv = sized(w.qkv, n*(c.QWidth()+2*c.KVWidth()))
 	if c.int8 {
 		w.keys8, w.values8 = sized(w.keys8, n*c.shape().RowBytes()), sized(w.values8, n*c.shape().RowBytes())
 	}
-	w.mixed = sized(w.mixed, n*c.qWidth())
-	hidden := max(c.hidden, c.experts.hidden, c.experts.sharedHidden)
+	w.mixed = sized(w.mixed, n*c.QWidth())
+	hidden := max(c.Hidden, c.Experts.Hidden, c.Experts.SharedHidden)
 	w.hidden, w.scratch = sized(w.hidden, n*hidden), sized(w.scratch, n*hidden)
 	w.mixture.resize(c, n)
 	w.queries = sized(w.queries, n)
@@ -82,10 +82,10 @@ func (m *Model) forward(ctx context.Context) error {
 	w.resize(c)
 	n := len(w.rows)
 	m.each(n, func(i int) {
-		x := at(w.x, i, c.width)
+		x := at(w.x, i, c.Width)
 		m.weights.embedding.row(x, w.rows[i].token)
-		if c.inputScale != 0 {
-			kernel.Scale(x, c.inputScale)
+		if c.InputScale != 0 {
+			kernel.Scale(x, c.InputScale)
 		}
 	})
 	for l := range m.weights.layers {
@@ -98,10 +98,10 @@ func (m *Model) forward(ctx context.Context) error {
 		m.attention(l)
 		m.feedForward(l)
 	}
-	last := m.weights.layers[c.layers-1].feedOutputNorm
+	last := m.weights.layers[c.Layers-1].feedOutputNorm
 	m.each(n, func(i int) {
 		m.add(i, last)
-		m.bound(&w.rows[i], c.layers, at(w.x, i, c.width), nil, nil, nil, nil)
+		m.bound(&w.rows[i], c.Layers, at(w.x, i, c.Width), nil, nil, nil, nil)
 	})
 	return m.draw(ctx)
 }
@@ -121,7 +121,7 @@ func (m *Model) share(n, width int) int {
 
 // each runs body for all rows, spread over the threads.
 func (m *Model) each(n int, body func(i int)) {
-	m.pool.Run(n, m.share(n, m.config.width), func(lo, hi int) {
+	m.pool.Run(n, m.share(n, m.config.Width), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			body(i)
 		}
@@ -131,7 +131,7 @@ func (m *Model) each(n int, body func(i int)) {
 // attention runs the first half of layer l, leaving its addition in delta.
 func (m *Model) attention(l int) {
 	w, c, layer := &m.work, m.config, &m.weights.layers[l]
-	n, q, kv := len(w.rows), c.qWidth(), c.kvWidth()
+	n, q, kv := len(w.rows), c.QWidth(), c.KVWidth()
 	stride := q + 2*kv
 
 	var before []float32
@@ -143,7 +143,7 @@ func (m *Model) attention(l int) {
 		kernel.Product{W: layer.q, Out: w.qkv, Stride: stride},
 		kernel.Product{W: layer.k, Out: w.qkv[q:], Stride: stride},
 		kernel.Product{W: layer.v, Out: w.qkv[q+kv:], Stride: stride})
-	rope, window := m.ropes[c.rotary[l]], c.windows[l]
+	rope, window := m.ropes[c.Rotary[l]], c.Windows[l]
 	m.each(n, func(i int) {
 		r, all := &w.rows[i], at(w.qkv, i, stride)
 		if layer.bias != nil {
@@ -153,7 +153,7 @@ func (m *Model) attention(l int) {
 			m.normHeads(all[:q], layer.queryNorm)
 			m.normHeads(all[q:q+kv], layer.keyNorm)
 		}
-		rope.Rotate(all[:q+kv], c.headDim, r.position)
+		rope.Rotate(all[:q+kv], c.HeadDim, r.position)
 		k, v := all[q:q+kv], all[q+kv:]
 		pages := r.sequence.pages[l]
 		w.queries[i] = kernel.Query{Pages: pages, First: spec.WindowStart(r.position, window), Position: r.position}
@@ -167,20 +167,20 @@ func (m *Model) attention(l int) {
 		} else {
 			m.shape.Store(page, slot, k, v)
 		}
-		m.bound(r, l, at(w.x, i, c.width), k, v, k8, v8)
+		m.bound(r, l, at(w.x, i, c.Width), k, v, k8, v8)
 	})
-	kernel.Attention(m.pool, m.shape, c.heads, w.mixed, q, w.qkv, stride, w.queries, c.scoring)
+	kernel.Attention(m.pool, m.shape, c.Heads, w.mixed, q, w.qkv, stride, w.queries, c.scoring)
 	w.answer.Reset(w.mixed, q, n, q)
 	if quantizes(q) {
 		m.pool.Run(n, m.share(n, q), w.answer.Set)
 	}
-	kernel.Linear(m.pool, w.delta, c.width, layer.o, &w.answer)
+	kernel.Linear(m.pool, w.delta, c.Width, layer.o, &w.answer)
 }
 
 func (m *Model) normHeads(x, weight []float32) {
-	for h := 0; h < len(x); h += m.config.headDim {
-		head := x[h : h+m.config.headDim]
-		kernel.RMSNorm(head, head, weight, m.config.eps)
+	for h := 0; h < len(x); h += m.config.HeadDim {
+		head := x[h : h+m.config.HeadDim]
+		kernel.RMSNorm(head, head, weight, m.config.Eps)
 	}
 }
 
@@ -199,18 +199,18 @@ func (m *Model) feedForward(l int) {
 func (m *Model) feed(out []float32, f *feed, input *kernel.Activations) {
 	w, c := &m.work, m.config
 	kernel.GatedLinear(m.pool, c.activation, &w.inner, w.hidden, w.scratch, f.gate.Rows, f.gate, f.up, input)
-	kernel.Linear(m.pool, out, c.width, f.down, &w.inner)
+	kernel.Linear(m.pool, out, c.Width, f.down, &w.inner)
 }
 
 // add adds delta, normalised where there is a weight for it, to row i of the
 // residual stream.
 func (m *Model) add(i int, norm []float32) {
 	w, c := &m.work, m.config
-	delta := at(w.delta, i, c.width)
+	delta := at(w.delta, i, c.Width)
 	if norm != nil {
-		kernel.RMSNorm(delta, delta, norm, c.eps)
+		kernel.RMSNorm(delta, delta, norm, c.Eps)
 	}
-	kernel.AddInto(at(w.x, i, c.width), delta)
+	kernel.AddInto(at(w.x, i, c.Width), delta)
 }
 
 // addAndNorm adds delta to the residual stream, if asked, and makes its
@@ -218,13 +218,13 @@ func (m *Model) add(i int, norm []float32) {
 func (m *Model) addAndNorm(add bool, outputNorm, inputNorm []float32) {
 	w, c := &m.work, m.config
 	n := len(w.rows)
-	w.input.Reset(w.normed, c.width, n, c.width)
+	w.input.Reset(w.normed, c.Width, n, c.Width)
 	m.each(n, func(i int) {
 		if add {
 			m.add(i, outputNorm)
 		}
-		kernel.RMSNorm(at(w.normed, i, c.width), at(w.x, i, c.width), inputNorm, c.eps)
-		if quantizes(c.width) {
+		kernel.RMSNorm(at(w.normed, i, c.Width), at(w.x, i, c.Width), inputNorm, c.Eps)
+		if quantizes(c.Width) {
 			w.input.Set(i, i+1)
 		}
 	})
@@ -245,7 +245,7 @@ func (m *Model) bound(r *row, l int, x, k, v []float32, k8, v8 []byte) {
 	}
 	if s := r.sequence; s.in.Trace {
 		b := s.lease.blocks[r.position/kernel.PageTokens]
-		at := &b.digests[r.position%kernel.PageTokens*(m.config.layers+1)+l]
+		at := &b.digests[r.position%kernel.PageTokens*(m.config.Layers+1)+l]
 		if k8 == nil {
 			*at = digest(x, k, v)
 		} else {
@@ -279,11 +279,11 @@ func (m *Model) draw(ctx context.Context) error {
 func (m *Model) drawSome(chosen []int) {
 	w, c, vocabulary := &m.work, m.config, m.info.Vocabulary
 	n := len(chosen)
-	w.final.Reset(w.normed, c.width, n, c.width)
+	w.final.Reset(w.normed, c.Width, n, c.Width)
 	for i, r := range chosen {
-		kernel.RMSNorm(at(w.normed, i, c.width), at(w.x, r, c.width), m.weights.finalNorm, c.eps)
+		kernel.RMSNorm(at(w.normed, i, c.Width), at(w.x, r, c.Width), m.weights.finalNorm, c.Eps)
 	}
-	if quantizes(c.width) {
+	if quantizes(c.Width) {
 		w.final.Set(0, n)
 	}
 	w.logits = sized(w.logits, n*vocabulary)
@@ -291,8 +291,8 @@ func (m *Model) drawSome(chosen []int) {
 	m.pool.Run(n, max(1, threadWork/vocabulary), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			r := &w.rows[chosen[i]]
-			if c.logitCap != 0 {
-				kernel.SoftCap(at(w.logits, i, vocabulary), c.logitCap)
+			if c.LogitCap != 0 {
+				kernel.SoftCap(at(w.logits, i, vocabulary), c.LogitCap)
 			}
 			var err error
 			r.drawn, r.logprobs, err = w.drawers[i].Draw(at(w.logits, i, vocabulary), &r.sequence.in.Sampler, r.point())

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/architecture"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/kernel"
 	"github.com/koinon-network/koinon/infra/engine/spec"
@@ -65,14 +66,14 @@ type loader struct {
 func load(s *storage, c *config, vocabulary int) (*weights, error) {
 	f := s.file
 	l := &loader{file: f, storage: s, used: map[string]bool{}}
-	w := &weights{layers: make([]layer, c.layers)}
-	w.embedding = l.embedding("token_embd.weight", vocabulary, c.width)
-	l.vector(&w.finalNorm, "output_norm.weight", c.width)
-	s.stage = c.layers
+	w := &weights{layers: make([]layer, c.Layers)}
+	w.embedding = l.embedding("token_embd.weight", vocabulary, c.Width)
+	l.vector(&w.finalNorm, "output_norm.weight", c.Width)
+	s.stage = c.Layers
 	if _, ok := f.Tensor("output.weight"); ok {
-		l.matrix(&w.head, "output.weight", vocabulary, c.width)
+		l.matrix(&w.head, "output.weight", vocabulary, c.Width)
 	} else {
-		l.matrix(&w.head, "token_embd.weight", vocabulary, c.width)
+		l.matrix(&w.head, "token_embd.weight", vocabulary, c.Width)
 	}
 	for i := range w.layers {
 		s.stage = i
@@ -83,50 +84,50 @@ func load(s *storage, c *config, vocabulary int) (*weights, error) {
 		t := &f.Tensors[i]
 		w.parameters += uint64(t.Elements())
 		if !l.used[t.Name] {
-			l.fail(fmt.Errorf("the tensor %q has no place in the architecture %s", t.Name, c.architecture))
+			l.fail(fmt.Errorf("the tensor %q has no place in the architecture %s", t.Name, c.Architecture))
 		}
 	}
 	return w, l.err
 }
 
 func (l *loader) layer(w *layer, prefix string, c *config) {
-	l.vector(&w.attentionNorm, prefix+"attn_norm.weight", c.width)
-	l.vector(&w.feedNorm, prefix+"ffn_norm.weight", c.width)
-	if c.family.outputNorms {
-		l.vector(&w.attentionOutputNorm, prefix+"post_attention_norm.weight", c.width)
-		l.vector(&w.feedOutputNorm, prefix+"post_ffw_norm.weight", c.width)
+	l.vector(&w.attentionNorm, prefix+"attn_norm.weight", c.Width)
+	l.vector(&w.feedNorm, prefix+"ffn_norm.weight", c.Width)
+	if c.Family.OutputNorms {
+		l.vector(&w.attentionOutputNorm, prefix+"post_attention_norm.weight", c.Width)
+		l.vector(&w.feedOutputNorm, prefix+"post_ffw_norm.weight", c.Width)
 	}
 	l.heads(w, prefix, c)
-	l.matrix(&w.o, prefix+"attn_output.weight", c.width, c.qWidth())
+	l.matrix(&w.o, prefix+"attn_output.weight", c.Width, c.QWidth())
 	switch {
-	case c.experts.count > 0:
+	case c.Experts.Count > 0:
 		l.experts(w, prefix, c)
-	case c.family.gateInUp:
-		l.parts(prefix+"ffn_up.weight", []int{c.width, 2 * c.hidden}, part{&w.feed.gate, c.hidden}, part{&w.feed.up, c.hidden})
-		l.matrix(&w.feed.down, prefix+"ffn_down.weight", c.width, c.hidden)
+	case c.Family.GateInUp:
+		l.parts(prefix+"ffn_up.weight", []int{c.Width, 2 * c.Hidden}, part{&w.feed.gate, c.Hidden}, part{&w.feed.up, c.Hidden})
+		l.matrix(&w.feed.down, prefix+"ffn_down.weight", c.Width, c.Hidden)
 	default:
-		l.feed(&w.feed, prefix, "", c.width, c.hidden)
+		l.feed(&w.feed, prefix, "", c.Width, c.Hidden)
 	}
 }
 
 // heads loads what makes queries, keys and values: one tensor each, or all in one.
 func (l *loader) heads(w *layer, prefix string, c *config) {
-	q, kv := c.qWidth(), c.kvWidth()
+	q, kv := c.QWidth(), c.KVWidth()
 	if _, fused := l.file.Tensor(prefix + "attn_qkv.weight"); fused {
-		l.parts(prefix+"attn_qkv.weight", []int{c.width, q + 2*kv}, part{&w.q, q}, part{&w.k, kv}, part{&w.v, kv})
+		l.parts(prefix+"attn_qkv.weight", []int{c.Width, q + 2*kv}, part{&w.q, q}, part{&w.k, kv}, part{&w.v, kv})
 	} else {
-		l.matrix(&w.q, prefix+"attn_q.weight", q, c.width)
-		l.matrix(&w.k, prefix+"attn_k.weight", kv, c.width)
-		l.matrix(&w.v, prefix+"attn_v.weight", kv, c.width)
+		l.matrix(&w.q, prefix+"attn_q.weight", q, c.Width)
+		l.matrix(&w.k, prefix+"attn_k.weight", kv, c.Width)
+		l.matrix(&w.v, prefix+"attn_v.weight", kv, c.Width)
 	}
-	if c.family.headNorms {
-		l.vector(&w.queryNorm, prefix+"attn_q_norm.weight", c.headDim)
-		l.vector(&w.keyNorm, prefix+"attn_k_norm.weight", c.headDim)
+	if c.Family.HeadNorms {
+		l.vector(&w.queryNorm, prefix+"attn_q_norm.weight", c.HeadDim)
+		l.vector(&w.keyNorm, prefix+"attn_k_norm.weight", c.HeadDim)
 	}
 	_, biased := l.file.Tensor(prefix + "attn_q.bias")
-	if c.family.biases == always || c.family.biases == optional && biased {
+	if c.Family.Biases == architecture.Always || c.Family.Biases == architecture.Optional && biased {
 		var q, k, v []float32
-		l.vector(&q, prefix+"attn_q.bias", c.qWidth())
+		l.vector(&q, prefix+"attn_q.bias", c.QWidth())
 		l.vector(&k, prefix+"attn_k.bias", kv)
 		l.vector(&v, prefix+"attn_v.bias", kv)
 		w.bias = append(append(q, k...), v...)
@@ -142,20 +143,20 @@ func (l *loader) feed(w *feed, prefix, suffix string, width, hidden int) {
 // experts loads a mixture: the experts' matrices are slices of tensors with a
 // third dimension.
 func (l *loader) experts(w *layer, prefix string, c *config) {
-	e := &c.experts
-	w.experts = make([]feed, e.count)
-	gates, ups, downs := make([]part, e.count), make([]part, e.count), make([]part, e.count)
+	e := &c.Experts
+	w.experts = make([]feed, e.Count)
+	gates, ups, downs := make([]part, e.Count), make([]part, e.Count), make([]part, e.Count)
 	for i := range w.experts {
 		f := &w.experts[i]
-		gates[i], ups[i], downs[i] = part{&f.gate, e.hidden}, part{&f.up, e.hidden}, part{&f.down, c.width}
+		gates[i], ups[i], downs[i] = part{&f.gate, e.Hidden}, part{&f.up, e.Hidden}, part{&f.down, c.Width}
 	}
-	l.matrix(&w.router, prefix+"ffn_gate_inp.weight", e.count, c.width)
-	l.parts(prefix+"ffn_gate_exps.weight", []int{c.width, e.hidden, e.count}, gates...)
-	l.parts(prefix+"ffn_up_exps.weight", []int{c.width, e.hidden, e.count}, ups...)
-	l.parts(prefix+"ffn_down_exps.weight", []int{e.hidden, c.width, e.count}, downs...)
-	if e.sharedHidden > 0 {
-		l.matrix(&w.sharedGate, prefix+"ffn_gate_inp_shexp.weight", 1, c.width)
-		l.feed(&w.shared, prefix, "_shexp", c.width, e.sharedHidden)
+	l.matrix(&w.router, prefix+"ffn_gate_inp.weight", e.Count, c.Width)
+	l.parts(prefix+"ffn_gate_exps.weight", []int{c.Width, e.Hidden, e.Count}, gates...)
+	l.parts(prefix+"ffn_up_exps.weight", []int{c.Width, e.Hidden, e.Count}, ups...)
+	l.parts(prefix+"ffn_down_exps.weight", []int{e.Hidden, c.Width, e.Count}, downs...)
+	if e.SharedHidden > 0 {
+		l.matrix(&w.sharedGate, prefix+"ffn_gate_inp_shexp.weight", 1, c.Width)
+		l.feed(&w.shared, prefix, "_shexp", c.Width, e.SharedHidden)
 	}
 }
 
@@ -252,7 +253,7 @@ func (l *loader) parts(name string, dims []int, parts ...part) {
 // blockBytes is the memory of one block of the KV cache: keys, values and
 // boundary digests of all layers for kernel.PageTokens positions.
 func (c *config) blockBytes() (int64, bool) {
-	hi, pages := bits.Mul64(uint64(c.layers), uint64(c.shape().PageBytes()))
-	total := pages + uint64(c.layers+1)*kernel.PageTokens*uint64(len(core.Hash{}))
+	hi, pages := bits.Mul64(uint64(c.Layers), uint64(c.shape().PageBytes()))
+	total := pages + uint64(c.Layers+1)*kernel.PageTokens*uint64(len(core.Hash{}))
 	return int64(total), hi == 0 && total < 1<<40
 }

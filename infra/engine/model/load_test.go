@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/architecture"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 )
 
@@ -131,7 +132,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key uint8, value uint32, weights []byte) {
 		shape := shape
 		shape.arch = Architectures[int(key)/16%len(Architectures)]
-		if families[shape.arch].experts == always {
+		if architecture.Families[shape.arch].Experts == architecture.Always {
 			shape.experts, shape.used, shape.expertHidden = 3, 2, 8
 		}
 		shape.change = func(b *gguf.Builder) {

@@ -56,7 +56,7 @@ type Options struct {
 type Model struct {
 	info      core.ModelInfo
 	config    *config
-	context   int // positions that fit here, at most config.context
+	context   int // positions that fit here, at most config.Context
 	template  string
 	tokenizer *token.Tokenizer
 	weights   *weights
@@ -132,7 +132,7 @@ func build(f *gguf.File, name string, o Options) (_ *Model, err error) {
 		return nil, err
 	}
 	if c.int8 = o.KV8; c.int8 {
-		if err := kernel.CheckInt8(c.headDim); err != nil {
+		if err := kernel.CheckInt8(c.HeadDim); err != nil {
 			return nil, &core.Error{Code: core.CodeInvalid, Message: "the model " + name + " cannot keep keys and values as int8", Err: err,
 				Next: "open it without that option"}
 		}
@@ -181,14 +181,14 @@ func build(f *gguf.File, name string, o Options) (_ *Model, err error) {
 	if s, err := f.Text("general.name"); err == nil && s != "" {
 		name = s
 	}
-	pooling, err := readPooling(f.Metadata, c.architecture)
+	pooling, err := readPooling(f.Metadata, c.Architecture)
 	if err != nil {
 		return nil, err
 	}
-	m.info = core.ModelInfo{ID: core.ModelVariant(id, c.semantics()), Name: name, Architecture: c.architecture, Parameters: m.weights.parameters,
-		ContextLength: m.context, Vocabulary: m.tokenizer.Size(), Layers: c.layers, Width: c.width,
+	m.info = core.ModelInfo{ID: core.ModelVariant(id, c.semantics()), Name: name, Architecture: c.Architecture, Parameters: m.weights.parameters,
+		ContextLength: m.context, Vocabulary: m.tokenizer.Size(), Layers: c.Layers, Width: c.Width,
 		Semantics: c.semantics(), Pooling: pooling}
-	for _, parameters := range c.ropes {
+	for _, parameters := range c.RoPEs {
 		m.ropes = append(m.ropes, kernel.NewRoPE(parameters, m.context))
 	}
 	if m.storage.left > 0 {
@@ -233,11 +233,11 @@ func (m *Model) fitContext(o Options) error {
 			Next:    "raise the memory budget"}
 	}
 	capacity := int(min(budget/size, 1<<20))
-	m.context = min(m.config.context, capacity*kernel.PageTokens)
+	m.context = min(m.config.Context, capacity*kernel.PageTokens)
 	if o.ContextLimit > 0 {
 		m.context = min(m.context, o.ContextLimit)
 	}
-	m.cache = newCache(m.config.layers, m.shape, capacity)
+	m.cache = newCache(m.config.Layers, m.shape, capacity)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/architecture"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 )
 
@@ -161,7 +162,7 @@ func peerBound(v tiny) (bound float64, inTheMean bool, far float64) {
 		return 1e-3, false, 0.1
 	case v.format != gguf.F32:
 		return 3e-2, true, 1
-	case families[v.arch].gelu:
+	case architecture.Families[v.arch].GELU:
 		return 1e-5, false, 0.1
 	}
 	return 1e-8, false, 0.01

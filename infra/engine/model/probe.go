@@ -39,7 +39,7 @@ func (p *probe) take(at int, x, k, v []float32) {
 // a layer, 0 to the number of layers: what a party of a dispute has to show.
 // Steps of other sequences go on between its chunks.
 func (m *Model) Probe(ctx context.Context, input []core.Token, layer int) (Probed, error) {
-	if layer < 0 || layer > m.config.layers {
+	if layer < 0 || layer > m.config.Layers {
 		return Probed{}, fmt.Errorf("there is no layer boundary %d", layer)
 	}
 	if len(input) == 0 || len(input) > m.context {
@@ -50,7 +50,7 @@ func (m *Model) Probe(ctx context.Context, input []core.Token, layer int) (Probe
 	}
 	n := len(input)
 	p := &probe{layer: layer, Probed: Probed{States: make([]core.Hash, n)}}
-	if layer < m.config.layers {
+	if layer < m.config.Layers {
 		p.Keys, p.Values = make([][]float32, n), make([][]float32, n)
 	}
 	s := &sequence{model: m, tokens: input, probe: p, ending: &ending{}}

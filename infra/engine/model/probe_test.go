@@ -17,18 +17,18 @@ func TestProbeOpensTheBoundaries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for l := range m.config.layers + 1 {
+	for l := range m.config.Layers + 1 {
 		p, err := m.Probe(context.Background(), input, l)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for at := range input {
 			var k, v core.Hash
-			if l < m.config.layers {
+			if l < m.config.Layers {
 				k, v = commit.Vector(p.Keys[at]), commit.Vector(p.Values[at])
 			}
 			leaf := commit.Leaf(core.BoundarySalt(in.Salt, uint32(at), uint32(l)), commit.Boundary(p.States[at], k, v))
-			if leaf != own.Boundaries[at*(m.config.layers+1)+l] {
+			if leaf != own.Boundaries[at*(m.config.Layers+1)+l] {
 				t.Fatalf("position %d, layer %d: another leaf", at, l)
 			}
 		}
@@ -36,7 +36,7 @@ func TestProbeOpensTheBoundaries(t *testing.T) {
 			t.Error("the last state is not the one committed to")
 		}
 	}
-	if _, err := m.Probe(context.Background(), input, m.config.layers+1); err == nil {
+	if _, err := m.Probe(context.Background(), input, m.config.Layers+1); err == nil {
 		t.Error("a layer beyond the last was probed")
 	}
 }

@@ -102,7 +102,7 @@ func (m *Model) evict(s *sequence) bool {
 // giveUp returns a sequence's memory to the cache. Its digests stay: its owner
 // may ask for them without advancing it again.
 func (s *sequence) giveUp() {
-	if perToken := s.model.config.layers + 1; s.in.Trace && s.processed*perToken > len(s.kept) {
+	if perToken := s.model.config.Layers + 1; s.in.Trace && s.processed*perToken > len(s.kept) {
 		s.kept = s.digests(s.processed)
 	}
 	s.model.cache.release(s.lease, s.tokens[:s.processed], !s.invalid)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/architecture"
 	"pgregory.net/rapid"
 )
 
@@ -16,7 +17,7 @@ var narrow = tiny{arch: "llama", layers: 1, width: 32, hidden: 32, heads: 2, kvH
 
 // budget is the memory of so many blocks.
 func (m tiny) budget(blocks int) int64 {
-	size, _ := (&config{layers: m.layers, kvHeads: m.kvHeads, headDim: m.headDim}).blockBytes()
+	size, _ := (&config{Config: &architecture.Config{Layers: m.layers, KVHeads: m.kvHeads, HeadDim: m.headDim}}).blockBytes()
 	return int64(blocks) * size
 }
 

@@ -35,7 +35,7 @@ func newReference(t testing.TB, m tiny) *reference {
 	if r.c, err = readConfig(f.Metadata); err != nil {
 		t.Fatal(err)
 	}
-	r.ropes = slices.Clone(r.c.ropes)
+	r.ropes = slices.Clone(r.c.RoPEs)
 	for _, name := range []string{"rope_freqs.weight", "rope_factors_long.weight"} {
 		if r.has(name) {
 			r.ropes[0].Factors = r.vector(name)
@@ -198,9 +198,9 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 	keys, values := make([][]float32, m.layers), make([][]float32, m.layers)
 	for pos, id := range ids {
 		x := r.embed(id)
-		if r.c.inputScale != 0 {
+		if r.c.InputScale != 0 {
 			for i := range x {
-				x[i] = float32(x[i] * r.c.inputScale)
+				x[i] = float32(x[i] * r.c.InputScale)
 			}
 		}
 		for l := range m.layers {
@@ -213,7 +213,7 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 			}
 			h := make([]float32, m.width)
 			spec.RMSNorm(h, x, r.vector(p+"attn_norm.weight"), 1e-5)
-			qs, k, v := r.heads(p, h, r.ropes[r.c.rotary[l]], pos)
+			qs, k, v := r.heads(p, h, r.ropes[r.c.Rotary[l]], pos)
 			if r.int8 {
 				digests = append(digests, commit.Boundary(commit.Vector(x), commit.Encoded(quantizedRow(k)), commit.Encoded(quantizedRow(v))))
 			} else {
@@ -231,11 +231,11 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 				at := head * m.headDim
 				if r.int8 {
 					spec.Attention8(mixed[at:at+m.headDim], qs[at:at+m.headDim], spec.QuantizeRows(hk), spec.QuantizeRows(hv), make([]float32, pos+1),
-						spec.WindowStart(pos, r.c.windows[l]), r.c.scoring.Scale, r.c.scoring.Cap)
+						spec.WindowStart(pos, r.c.Windows[l]), r.c.scoring.Scale, r.c.scoring.Cap)
 					continue
 				}
 				spec.AttentionWindow(mixed[at:at+m.headDim], qs[at:at+m.headDim], hk, hv, make([]float32, pos+1),
-					spec.WindowStart(pos, r.c.windows[l]), r.c.scoring.Scale, r.c.scoring.Cap)
+					spec.WindowStart(pos, r.c.Windows[l]), r.c.scoring.Scale, r.c.scoring.Cap)
 			}
 			add(r.linear(p+"attn_output.weight", mixed), "post_attention_norm.weight")
 			spec.RMSNorm(h, x, r.vector(p+"ffn_norm.weight"), 1e-5)
@@ -250,8 +250,8 @@ func (r *reference) run(ids []core.Token) (logits [][]float32, digests []core.Ha
 			head = "token_embd.weight"
 		}
 		row := r.linear(head, h)
-		if r.c.logitCap != 0 {
-			spec.SoftCap(row, r.c.logitCap)
+		if r.c.LogitCap != 0 {
+			spec.SoftCap(row, r.c.LogitCap)
 		}
 		logits = append(logits, row)
 	}

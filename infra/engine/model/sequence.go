@@ -44,7 +44,7 @@ func (m *Model) NewSequence(in core.SequenceInput) (core.Sequence, error) {
 		return nil, err
 	}
 	// A context cut down by memory must not change where answers end.
-	if want := uint64(len(in.Input)-in.Base) + uint64(in.Sampler.MaxTokens); m.context < m.config.context && want > uint64(m.context) {
+	if want := uint64(len(in.Input)-in.Base) + uint64(in.Sampler.MaxTokens); m.context < m.config.Context && want > uint64(m.context) {
 		return nil, tooLong("prompt and answer may take %d tokens and the context here is %d", want, m.context)
 	}
 	for _, t := range s.base() {
@@ -114,7 +114,7 @@ func (m *Model) newSequence(in core.SequenceInput) (*sequence, error) {
 		s.history = sample.NewHistory(prompt)
 		s.history.Append(in.Input...)
 	}
-	s.ending = newEnding(m.tokenizer, &s.in.Sampler, machine, prompt, m.config.context)
+	s.ending = newEnding(m.tokenizer, &s.in.Sampler, machine, prompt, m.config.Context)
 	return s, nil
 }
 
@@ -166,7 +166,7 @@ func (m *Model) settleIn(s *sequence, n int) bool {
 		return false
 	}
 	s.lease, s.processed, s.published = lease, cached, cached/kernel.PageTokens
-	s.pages = make([][]kernel.KVPage, m.config.layers)
+	s.pages = make([][]kernel.KVPage, m.config.Layers)
 	for l := range s.pages {
 		s.pages[l] = make([]kernel.KVPage, 0, blocksFor(n))
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/architecture"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 )
 
@@ -129,14 +130,14 @@ func (m tiny) builder(t testing.TB) *gguf.Builder {
 			t.Fatal(err)
 		}
 	}
-	traits := families[m.arch]
+	traits := architecture.Families[m.arch]
 	q, kv := m.heads*m.headDim, m.kvHeads*m.headDim
 	add("token_embd.weight", m.format, 0, 0.3, m.width, m.vocabulary)
 	if !m.tied {
 		add("output.weight", m.format, 0, 0.3, m.width, m.vocabulary)
 	}
 	add("output_norm.weight", gguf.F32, 1, 0.1, m.width)
-	if m.factors && traits.longFactors {
+	if m.factors && traits.LongFactors {
 		add("rope_factors_long.weight", gguf.F32, 3, 0.5, m.headDim/2)
 		add("rope_factors_short.weight", gguf.F32, 1.5, 0.1, m.headDim/2)
 	} else if m.factors {
@@ -146,7 +147,7 @@ func (m tiny) builder(t testing.TB) *gguf.Builder {
 		p := fmt.Sprintf("blk.%d.", i)
 		add(p+"attn_norm.weight", gguf.F32, 1, 0.1, m.width)
 		add(p+"ffn_norm.weight", gguf.F32, 1, 0.1, m.width)
-		if traits.gateInUp {
+		if traits.GateInUp {
 			add(p+"attn_qkv.weight", m.format, 0, 0.3, m.width, q+2*kv)
 		} else {
 			add(p+"attn_q.weight", m.format, 0, 0.3, m.width, q)
@@ -160,7 +161,7 @@ func (m tiny) builder(t testing.TB) *gguf.Builder {
 			add(p+"ffn_gate_exps.weight", m.format, 0, 0.2, m.width, m.expertHidden, m.experts)
 			add(p+"ffn_up_exps.weight", m.format, 0, 0.2, m.width, m.expertHidden, m.experts)
 			add(p+"ffn_down_exps.weight", m.format, 0, 0.2, m.expertHidden, m.width, m.experts)
-		case traits.gateInUp:
+		case traits.GateInUp:
 			add(p+"ffn_up.weight", m.format, 0, 0.2, m.width, 2*m.hidden)
 		default:
 			add(p+"ffn_gate.weight", m.format, 0, 0.2, m.width, m.hidden)
@@ -169,21 +170,21 @@ func (m tiny) builder(t testing.TB) *gguf.Builder {
 		if m.experts == 0 {
 			add(p+"ffn_down.weight", m.format, 0, 0.2, m.hidden, m.width)
 		}
-		if traits.sharedExpert {
+		if traits.SharedExpert {
 			add(p+"ffn_gate_inp_shexp.weight", gguf.F32, 0, 0.3, m.width)
 			add(p+"ffn_gate_shexp.weight", m.format, 0, 0.2, m.width, m.hidden)
 			add(p+"ffn_up_shexp.weight", m.format, 0, 0.2, m.width, m.hidden)
 			add(p+"ffn_down_shexp.weight", m.format, 0, 0.2, m.hidden, m.width)
 		}
-		if traits.headNorms {
+		if traits.HeadNorms {
 			add(p+"attn_q_norm.weight", gguf.F32, 1, 0.1, m.headDim)
 			add(p+"attn_k_norm.weight", gguf.F32, 1, 0.1, m.headDim)
 		}
-		if traits.outputNorms {
+		if traits.OutputNorms {
 			add(p+"post_attention_norm.weight", gguf.F32, 1, 0.1, m.width)
 			add(p+"post_ffw_norm.weight", gguf.F32, 1, 0.1, m.width)
 		}
-		if traits.biases == always {
+		if traits.Biases == architecture.Always {
 			add(p+"attn_q.bias", gguf.F32, 0, 0.5, q)
 			add(p+"attn_k.bias", gguf.F32, 0, 0.5, kv)
 			add(p+"attn_v.bias", gguf.F32, 0, 0.5, kv)

@@ -22,7 +22,7 @@ func digest8(x []float32, k, v []byte) core.Hash {
 // digests copies the boundary digests of the first n positions, as far as they
 // were ever processed, [position][layer].
 func (s *sequence) digests(n int) []core.Hash {
-	perToken := s.model.config.layers + 1
+	perToken := s.model.config.Layers + 1
 	if len(s.kept) > s.processed*perToken {
 		return s.kept[:min(n*perToken, len(s.kept))]
 	}
@@ -36,7 +36,7 @@ func (s *sequence) digests(n int) []core.Hash {
 
 // leaves salts digests, which begin with position 0.
 func (s *sequence) leaves(digests []core.Hash) []core.Hash {
-	perToken := s.model.config.layers + 1
+	perToken := s.model.config.Layers + 1
 	out := make([]core.Hash, len(digests))
 	for i, d := range digests {
 		out[i] = commit.Leaf(core.BoundarySalt(s.in.Salt, uint32(i/perToken), uint32(i%perToken)), d)
