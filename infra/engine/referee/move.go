@@ -11,7 +11,7 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
-// Side is a party of a dispute. Anyone may move for either.
+// Side is a party of a dispute.
 type Side uint8
 
 // The sides.
@@ -33,8 +33,8 @@ func (s Side) String() string {
 // Other is the opponent.
 func (s Side) Other() Side { return Challenger + Provider - s }
 
-// Move is one message of a game: *Layer, *Claims, *PickOperator, *PickLogit,
-// *Tiles, *PickTile, *Chunks, *PickChunk or *Step.
+// Move is one message of a game: *Nodes, *PickNode, *Layer, *Claims,
+// *PickOperator, *PickLogit, *Tiles, *PickTile, *Chunks, *PickChunk or *Step.
 type Move interface {
 	side() Side
 	tag() uint8
@@ -46,6 +46,13 @@ type Boundary struct {
 	X, K, V core.Hash // commitments to residual stream, key row and value row
 	Path    []core.Hash
 }
+
+// Nodes opens the node of the boundary tree in question: those some levels
+// below it, from left to right.
+type Nodes struct{ Nodes []core.Hash }
+
+// PickNode names the first node that is wrong.
+type PickNode struct{ Node uint32 }
 
 // Layer commits to every result of a leaf's program, in order.
 type Layer struct {
@@ -146,6 +153,8 @@ func (*Claims) side() Side       { return Provider }
 func (*Tiles) side() Side        { return Provider }
 func (*Chunks) side() Side       { return Provider }
 func (*Step) side() Side         { return Provider }
+func (*Nodes) side() Side        { return Provider }
+func (*PickNode) side() Side     { return Challenger }
 func (*PickOperator) side() Side { return Challenger }
 func (*PickLogit) side() Side    { return Challenger }
 func (*PickTile) side() Side     { return Challenger }
@@ -160,6 +169,8 @@ func (*PickTile) tag() uint8     { return 6 }
 func (*Chunks) tag() uint8       { return 7 }
 func (*PickChunk) tag() uint8    { return 8 }
 func (*Step) tag() uint8         { return 9 }
+func (*Nodes) tag() uint8        { return 10 }
+func (*PickNode) tag() uint8     { return 11 }
 
 // EncodeMove writes a move.
 func EncodeMove(m Move) []byte { return append([]byte{m.tag()}, Encode(m)[4:]...) }
@@ -169,7 +180,7 @@ func DecodeMove(b []byte) (Move, error) {
 	if len(b) == 0 || len(b) > MaxMove {
 		return nil, fmt.Errorf("a move of %d bytes, possible are 1 to %d", len(b), MaxMove)
 	}
-	for _, m := range []Move{&Layer{}, &Claims{}, &PickOperator{}, &PickLogit{}, &Tiles{}, &PickTile{}, &Chunks{}, &PickChunk{}, &Step{}} {
+	for _, m := range []Move{&Layer{}, &Claims{}, &PickOperator{}, &PickLogit{}, &Tiles{}, &PickTile{}, &Chunks{}, &PickChunk{}, &Step{}, &Nodes{}, &PickNode{}} {
 		if m.tag() == b[0] {
 			return m, Decode(b[1:], m)
 		}
@@ -234,6 +245,6 @@ func (s *Softmax) Segment(weights core.Hash) core.Hash {
 
 // Name is a move's kind, for people.
 func Name(m Move) string {
-	names := [...]string{"?", "layer", "claims", "pick operator", "pick logit", "tiles", "pick tile", "chunks", "pick chunk", "step"}
+	names := [...]string{"?", "layer", "claims", "pick operator", "pick logit", "tiles", "pick tile", "chunks", "pick chunk", "step", "nodes", "pick node"}
 	return names[m.tag()]
 }

@@ -24,21 +24,25 @@ const (
 	NeedChunk                     // challenger: *PickChunk
 	NeedStep                      // provider: *Step
 	Held                          // the step held: the provider has won
+
+	// A search for the first wrong leaf comes before the rest.
+	NeedNodes // provider: *Nodes
+	NeedNode  // challenger: *PickNode
 )
 
 // Side is whose move it is.
 func (p Phase) Side() Side {
 	switch p {
-	case NeedLayer, NeedTiles, NeedChunks, NeedStep:
+	case NeedNodes, NeedLayer, NeedTiles, NeedChunks, NeedStep:
 		return Provider
-	case NeedOperator, NeedTile, NeedChunk:
+	case NeedNode, NeedOperator, NeedTile, NeedChunk:
 		return Challenger
 	}
 	return 0
 }
 
 func (p Phase) String() string {
-	names := [...]string{"?", "layer", "operator", "tiles", "tile", "chunks", "chunk", "step", "held"}
+	names := [...]string{"?", "layer", "operator", "tiles", "tile", "chunks", "chunk", "step", "held", "nodes", "node"}
 	if int(p) < len(names) {
 		return names[p]
 	}
@@ -49,6 +53,9 @@ func (p Phase) String() string {
 type Claim struct {
 	// Position and Layer name a leaf of the boundary tree.
 	Position, Layer uint32
+	// Search says instead that some leaf is wrong, whose place the challenger
+	// does not know: he has not seen the provider's leaves.
+	Search bool
 	// Token, if set, disputes an output token instead.
 	Token *TokenClaim
 }
@@ -62,6 +69,9 @@ type State struct {
 	Claim                               Claim
 
 	Phase   Phase
+	From    uint64      // of a search: the first leaf below the node in question
+	Len     uint64      // how many leaves lie below it
+	Node    core.Hash   // the node, unless it is the topmost
 	Results []core.Hash // commitments, one for each operator
 	Input   core.Hash   // commitment to the residual stream of the leaf before
 	Claims  *Claims     // of a token
@@ -97,6 +107,9 @@ func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
 	s := &State{
 		BoundaryRoot: r.BoundaryRoot, InputHash: r.InputHash, OutputHash: r.OutputHash, Inputs: r.Input, Outputs: r.Output,
 		Positions: r.Input + r.Output - 1, Layers: uint32(m.Layers), Claim: c, Phase: NeedLayer,
+	}
+	if c.Search {
+		return s, s.openSearch()
 	}
 	if t := c.Token; t != nil {
 		return s, s.openToken(m, r, t)
@@ -134,6 +147,10 @@ func (s *State) apply(m *Model, move Move) error {
 		return fmt.Errorf("%w: it is the turn of the %s", errWrong, s.Phase.Side())
 	}
 	switch v := move.(type) {
+	case *Nodes:
+		return s.nodes(v)
+	case *PickNode:
+		return s.pickNode(v)
 	case *Layer:
 		return s.layer(m, v)
 	case *Claims:
