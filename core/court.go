@@ -17,6 +17,7 @@ type Dispute struct {
 	Phase    string `json:"phase,omitempty"`    // the move that is due
 	Turn     string `json:"turn,omitempty"`     // SideChallenger or SideProvider
 	Opened   int64  `json:"opened"`             // Unix seconds
+	Moved    int64  `json:"moved"`              // since when the turn lasts
 	Deadline int64  `json:"deadline,omitempty"` // for the move that is due
 	Ended    int64  `json:"ended,omitempty"`
 	Moves    uint32 `json:"moves"`
@@ -61,9 +62,12 @@ type Court interface {
 // Computation is an answer in question: what it was computed from, and what
 // came out.
 type Computation struct {
-	Input      SequenceInput
-	Output     []Token
-	Boundaries []Hash // the leaves under the receipt's boundary root
+	Input  SequenceInput
+	Output []Token
+	Root   Hash // the receipt's boundary root
+	// Boundaries are the leaves under it. To point in a search, a challenger has
+	// those that it computed itself.
+	Boundaries []Hash
 }
 
 // Advocate knows a model's weights and finds what to say in disputes about its

@@ -52,5 +52,8 @@ func Node[H ~[32]byte](leaves []H, s Span) H {
 	return H(subtree(leaves[s.From:s.From+s.Len], s.From))
 }
 
+// Leaf returns the lowest node of a tree: that of the leaf at place i alone.
+func Leaf[H ~[32]byte](i uint64, h H) H { return H(leaf(i, Hash(h))) }
+
 // Crown returns the root of a tree of n leaves from its topmost node.
 func Crown[H ~[32]byte](n uint64, top H) H { return H(crown(n, Hash(top))) }

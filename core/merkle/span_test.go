@@ -19,6 +19,9 @@ func TestSpansFoldToTheRoot(t *testing.T) {
 				}
 				next += p.Len
 				nodes = append(nodes, Node(ls, p))
+				if p.Len == 1 && Leaf(p.From, ls[p.From]) != nodes[len(nodes)-1] {
+					t.Fatal("the node above one leaf is another")
+				}
 			}
 			top, ok := Fold(all, levels, nodes)
 			if !ok || Crown(uint64(n), top) != Root(ls) || next != uint64(n) {

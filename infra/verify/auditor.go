@@ -131,7 +131,7 @@ func (a *Auditor) accuse(ctx context.Context, ev core.Evidence, engine core.Engi
 			return err
 		}
 	}
-	c, err := computation(ctx, &ev, nil)
+	c, err := computation(&ev)
 	if err != nil {
 		return err
 	}

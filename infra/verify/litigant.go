@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/engine/referee"
 )
 
 // LitigantOptions say what a [Litigant] works with. Court, Evidence, Engine and
@@ -71,8 +72,9 @@ type Litigant struct {
 
 // pursued is what is known of an open dispute.
 type pursued struct {
-	moved   uint32 // moves in all after this side's last one
-	refusal string // of the last attempt
+	moved   uint32      // moves in all after this side's last one
+	refusal string      // of the last attempt
+	leaves  []core.Hash // of the answer computed again, once that was necessary
 }
 
 // NewLitigant returns a litigant; [Litigant.Run] works.
@@ -168,8 +170,11 @@ func (l *Litigant) move(ctx context.Context, id uint64) error {
 	if err != nil {
 		return err
 	}
-	c, err := computation(ctx, &ev, l.opt.Engine(d.Model))
+	c, err := computation(&ev)
 	if err != nil {
+		return err
+	}
+	if c.Boundaries, err = l.leaves(ctx, &d, c); err != nil {
 		return err
 	}
 	move, err := advocate.Move(ctx, c, d.State)
@@ -194,18 +199,36 @@ func input(ev *core.Evidence, seed core.Seed) core.SequenceInput {
 	return core.SequenceInput{Input: q.Input, Sampler: q.Sampler, Seed: seed, Base: len(q.Input) - int(q.Prompt), Salt: q.Salt(seed), Trace: true}
 }
 
-// computation opens evidence. Leaves that were not kept are computed again,
-// where there is an engine.
-func computation(ctx context.Context, ev *core.Evidence, e core.Engine) (core.Computation, error) {
+// leaves are those that the next move needs: a provider's are the ones under its
+// root, computed again where they were not kept; a challenger's are its own, and
+// needed to point in a search.
+func (l *Litigant) leaves(ctx context.Context, d *core.Dispute, c core.Computation) ([]core.Hash, error) {
+	if d.Turn == core.SideProvider && len(c.Boundaries) > 0 {
+		return c.Boundaries, nil
+	}
+	if d.Turn == core.SideChallenger && d.Phase != referee.NeedNode.String() {
+		return nil, nil
+	}
+	p := l.open[d.ID]
+	if len(p.leaves) == 0 {
+		engine := l.opt.Engine(d.Model)
+		if engine == nil {
+			return nil, core.Errorf(core.CodeUnavailable, "the model %s is not at hand", d.Model.Short())
+		}
+		own, err := engine.Replay(ctx, c.Input, c.Output)
+		if err != nil {
+			return nil, err
+		}
+		p.leaves = own.Boundaries
+	}
+	return p.leaves, nil
+}
+
+// computation opens evidence.
+func computation(ev *core.Evidence) (core.Computation, error) {
 	report, seed := check(ev, Facts{})
 	if report.Verdict != Matches {
 		return core.Computation{}, core.Errorf(core.CodeInvalid, "the evidence at hand is no evidence: %s", report.Message)
 	}
-	c := core.Computation{Input: input(ev, seed), Output: ev.Output, Boundaries: ev.Boundaries}
-	if len(c.Boundaries) > 0 || e == nil {
-		return c, nil
-	}
-	own, err := e.Replay(ctx, c.Input, c.Output)
-	c.Boundaries = own.Boundaries
-	return c, err
+	return core.Computation{Input: input(ev, seed), Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}, nil
 }

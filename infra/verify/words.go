@@ -13,6 +13,9 @@ func ClaimText(claim []byte) string {
 	if referee.Decode(claim, &c) != nil {
 		return "unreadable"
 	}
+	if c.Search {
+		return "the computation differs at some token and layer, to be found"
+	}
 	if t := c.Token; t != nil {
 		return fmt.Sprintf("output token %d is %d, and %d wins against it", t.Output, t.Given, t.Better)
 	}

@@ -215,7 +215,7 @@ func (c *court) accuse(ctx context.Context, bent *model.Model, file []byte) (g g
 	if err != nil {
 		return g, false, err
 	}
-	claimed := core.Computation{Input: o.in, Output: ev.Output, Boundaries: ev.Boundaries}
+	claimed := core.Computation{Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
 	claim, err := c.truth.Accuse(ctx, claimed, own)
 	if err != nil {
 		return g, false, fmt.Errorf("a wrong answer cannot be accused: %w", err)
@@ -244,7 +244,7 @@ func (c *court) defended(ctx context.Context) (g game, err error) {
 			return g, err
 		}
 	}
-	computation := core.Computation{Input: o.in, Output: ev.Output, Boundaries: ev.Boundaries}
+	computation := core.Computation{Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
 	g, err = play(ctx, c.judge, &ev.Receipt.Receipt, referee.Encode(claim), honest(c.truth, computation), c.pointer())
 	c.counted[g.operator]++
 	return g, err

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/core/merkle"
 	"github.com/koinon-network/koinon/infra/engine/referee"
 	"github.com/koinon-network/koinon/infra/engine/sample"
 )
@@ -16,8 +17,11 @@ type Advocate struct {
 	prover *Prover
 
 	mu      sync.Mutex
-	answers map[core.Hash]*Answer // by salt key, of answers lately asked for
+	answers map[answerKey]*Answer // of answers lately asked for
 }
+
+// answerKey tells answers apart: one request may, wrongly, have two.
+type answerKey struct{ salt, output core.Hash }
 
 var _ core.Advocate = (*Advocate)(nil)
 
@@ -26,7 +30,7 @@ const remembered = 16
 
 // NewAdvocate returns an advocate over p.
 func NewAdvocate(p *Prover) *Advocate {
-	return &Advocate{prover: p, answers: map[core.Hash]*Answer{}}
+	return &Advocate{prover: p, answers: map[answerKey]*Answer{}}
 }
 
 // Admission implements core.Advocate.
@@ -36,27 +40,41 @@ func (v *Advocate) Admission() ([]byte, error) {
 
 // answer finds or prepares an answer. The lock is held.
 func (v *Advocate) answer(c core.Computation) *Answer {
-	if a := v.answers[c.Input.Salt]; a != nil {
+	key := answerKey{c.Input.Salt, core.HashTokens(c.Output)}
+	if a := v.answers[key]; a != nil {
+		a.leaves = c.Boundaries // each side of a search has its own
 		return a
 	}
 	if len(v.answers) >= remembered {
 		clear(v.answers)
 	}
 	a := v.prover.Answer(c.Input.Input, c.Output, c.Boundaries, c.Input.Salt)
-	v.answers[c.Input.Salt] = a
+	v.answers[key] = a
 	return a
 }
 
-// Accuse implements core.Advocate: the first false leaf, or the first token that
-// another one wins against.
+// Accuse implements core.Advocate: the first false leaf; where the provider's
+// leaves are not at hand, a search for it; where all leaves are right, the first
+// token that another one wins against.
 func (v *Advocate) Accuse(_ context.Context, c core.Computation, own core.Replayed) ([]byte, error) {
 	per := v.prover.Model.Layers + 1
-	if i := firstDifference(c.Boundaries, own.Boundaries); i >= 0 {
-		return referee.Encode(referee.Claim{Position: uint32(i / per), Layer: uint32(i % per)}), nil
+	switch {
+	case merkle.Root(own.Boundaries) == c.Root:
+		return accuseToken(c, own)
+	case len(c.Boundaries) == 0 || len(c.Boundaries) != len(own.Boundaries):
+		// Of a tree of another size, no node can be shown.
+		return referee.Encode(referee.Claim{Search: true}), nil
 	}
-	if len(c.Boundaries) > 0 && len(c.Boundaries) != (len(c.Input.Input)+len(c.Output)-1)*per {
-		return referee.Encode(referee.Claim{}), nil // a tree of another size: no leaf of it can be shown
+	i := firstDifference(c.Boundaries, own.Boundaries)
+	if i < 0 {
+		return nil, core.Errorf(core.CodeInvalid, "the leaves at hand are not those of the receipt")
 	}
+	return referee.Encode(referee.Claim{Position: uint32(i / per), Layer: uint32(i % per)}), nil
+}
+
+// accuseToken names the first token that should not have been drawn from true
+// leaves.
+func accuseToken(c core.Computation, own core.Replayed) ([]byte, error) {
 	for i, t := range own.Tokens {
 		if i >= len(c.Output) || t == c.Output[i] || t < 0 {
 			continue
@@ -70,9 +88,6 @@ func (v *Advocate) Accuse(_ context.Context, c core.Computation, own core.Replay
 		}
 		return referee.Encode(referee.Claim{Token: &referee.TokenClaim{Output: uint32(i), Given: c.Output[i], Path: path, Better: t,
 			Sampler: c.Input.Sampler, Seed: c.Input.Seed}}), nil
-	}
-	if len(c.Boundaries) == 0 {
-		return nil, core.Errorf(core.CodeInvalid, "the leaves of the answer are not at hand, so the false one cannot be named")
 	}
 	return nil, core.Errorf(core.CodeInvalid, "what is wrong with the answer is not judged on chain: every token and leaf is right")
 }

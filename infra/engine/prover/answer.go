@@ -28,7 +28,8 @@ type Answer struct {
 }
 
 // Answer prepares the moves of disputes about a receipt. leaves are those under
-// its boundary root, [position][layer]; the challenger's side can do without.
+// its boundary root, [position][layer]. The challenger's side can do without,
+// except in a search, where it needs those of its own computation.
 func (p *Prover) Answer(input, output []core.Token, leaves []core.Hash, salt core.Hash) *Answer {
 	return &Answer{prover: p, tokens: append(append([]core.Token(nil), input...), output...), inputs: len(input), leaves: leaves, salt: salt}
 }
@@ -50,6 +51,9 @@ func tokenPath(tokens []core.Token, i int) ([]core.Hash, error) {
 // Move returns the next move of the side whose turn it is. For the challenger
 // it fails with [ErrNothing] where it agrees with everything.
 func (a *Answer) Move(ctx context.Context, s *referee.State) (referee.Move, error) {
+	if s.Phase == referee.NeedNodes || s.Phase == referee.NeedNode {
+		return a.search(s)
+	}
 	if err := a.compute(ctx, s); err != nil {
 		return nil, err
 	}
@@ -78,6 +82,35 @@ func (a *Answer) Move(ctx context.Context, s *referee.State) (referee.Move, erro
 		return a.pickChunk(s, v)
 	}
 	return nil, fmt.Errorf("there is no move in phase %s", s.Phase)
+}
+
+// search opens the node in question, or points at the first below it that this
+// side has otherwise.
+func (a *Answer) search(s *referee.State) (referee.Move, error) {
+	at, levels := s.Searched()
+	if at.From+at.Len > uint64(len(a.leaves)) {
+		return nil, fmt.Errorf("a search reaches leaf %d, and %d are at hand", at.From+at.Len, len(a.leaves))
+	}
+	own := &referee.Nodes{}
+	for _, part := range at.Split(levels) {
+		own.Nodes = append(own.Nodes, merkle.Node(a.leaves, part))
+	}
+	if s.Phase == referee.NeedNodes {
+		return own, nil
+	}
+	last, err := referee.DecodeMove(s.Last)
+	if err != nil {
+		return nil, err
+	}
+	shown, ok := last.(*referee.Nodes)
+	if !ok {
+		return nil, fmt.Errorf("there is no move in phase %s", s.Phase)
+	}
+	i := firstDifference(shown.Nodes, own.Nodes)
+	if i < 0 {
+		return nil, ErrNothing
+	}
+	return &referee.PickNode{Node: uint32(i)}, nil
 }
 
 // compute traces the disputed leaf or token once.
@@ -144,6 +177,9 @@ func (a *Answer) reveal(s *referee.State) (referee.Move, error) {
 		return nil, err
 	}
 	m.Leaf = *leaf
+	if s.Claim.Search {
+		m.Leaf.Path = nil
+	}
 	if s.Claim.Layer > 0 {
 		m.Before, err = a.before(int(s.Claim.Position))
 	}

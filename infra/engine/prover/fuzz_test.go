@@ -41,6 +41,7 @@ func situations(f testing.TB, sc *scene) (out []situation) {
 			note(sc.open(leafClaim(last, l)), a.mover(), aimed(operator, anywhere(m, r), m, r))
 		}
 	}
+	note(sc.open(search), a.mover(), anywhere(m, r))
 	better := core.Token(0)
 	if sc.output[0] == better {
 		better++

@@ -160,6 +160,8 @@ func anywhere(m *referee.Model, r *rand.Rand) mover {
 				if n < 5 {
 					move = &referee.PickOperator{}
 				}
+			case referee.NeedNode:
+				move = &referee.PickNode{Node: n}
 			case referee.NeedTile:
 				move = &referee.PickTile{Tile: uint32(r.IntN(6)), Part: uint32(r.IntN(3))}
 			default:
@@ -394,6 +396,80 @@ func TestFalseLeavesAreConvicted(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+var search = referee.Claim{Search: true}
+
+// A challenger who has not seen the provider's leaves finds the first false one
+// through the tree, and convicts.
+func TestSearchesFindTheFirstFalseLeaf(t *testing.T) {
+	sc := newScene(t, shapes[1], 35, 6)
+	r := rand.New(rand.NewPCG(4, 10))
+	m := sc.prover.Model
+	positions, truth := len(sc.input)+len(sc.output)-1, sc.receipt.BoundaryRoot
+	for round := range 40 {
+		at, l := r.IntN(positions), r.IntN(m.Layers+1)
+		if round == 0 {
+			at, l = positions-1, m.Layers // the last leaf of all
+		}
+		liar, v := sc.forge(r, at, l, r.IntN(len(m.LeafProgram(at, l).Ops)))
+		for i := at*(m.Layers+1) + l + 1; i < len(liar.leaves) && round%2 == 1; i++ {
+			liar.leaves[i] = core.Hash{byte(i)} // what follows is false as well
+		}
+		sc.receipt.BoundaryRoot = merkle.Root(liar.leaves)
+		s := sc.open(search)
+		o := play(t, m, s, v.tell(liar), sc.answer().mover())
+		sc.receipt.BoundaryRoot = truth
+		if int(s.Claim.Position) != at || int(s.Claim.Layer) != l {
+			t.Fatalf("leaf (%d,%d) is false, found was (%d,%d)", at, l, s.Claim.Position, s.Claim.Layer)
+		}
+		if o.stuck != referee.Provider || s.Phase == referee.Held {
+			t.Fatalf("leaf (%d,%d): stuck is %v (%v)", at, l, o.stuck, o.why)
+		}
+	}
+}
+
+// Whoever searches a true answer points at a leaf that is defended, or finds
+// nothing.
+func TestTrueAnswersAreDefendedAgainstSearches(t *testing.T) {
+	sc := newScene(t, shapes[1], 35, 6)
+	r := rand.New(rand.NewPCG(6, 1))
+	for range 40 {
+		s := sc.open(search)
+		if o := play(t, sc.prover.Model, s, sc.answer().mover(), anywhere(sc.prover.Model, r)); s.Phase != referee.Held {
+			t.Fatalf("leaf (%d,%d): %v has no move: %v", s.Claim.Position, s.Claim.Layer, o.stuck, o.why)
+		}
+	}
+	if o := play(t, sc.prover.Model, sc.open(search), sc.answer().mover(), sc.answer().mover()); o.stuck != referee.Challenger || !errors.Is(o.why, ErrNothing) {
+		t.Errorf("an honest challenger goes on: %+v", o)
+	}
+}
+
+// A tree that is not of the answer's size, or whose nodes are others than those
+// under the root, cannot be opened.
+func TestSearchesTakeTrueNodesOnly(t *testing.T) {
+	sc := newScene(t, shapes[1], 12, 3)
+	m := sc.prover.Model
+	move, err := sc.answer().Move(context.Background(), sc.open(search))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := move.(*referee.Nodes).Nodes
+	for name, shown := range map[string][]core.Hash{
+		"none": nil, "one too few": nodes[1:], "one too many": append(nodes[:len(nodes):len(nodes)], core.Hash{}),
+		"another": append([]core.Hash{{1}}, nodes[1:]...), "in another order": append([]core.Hash{nodes[1], nodes[0]}, nodes[2:]...),
+	} {
+		if err := sc.open(search).Apply(m, &referee.Nodes{Nodes: shown}); err == nil {
+			t.Errorf("%s: the nodes are taken", name)
+		}
+	}
+	sc.receipt.BoundaryRoot = merkle.Root(sc.leaves[:len(sc.leaves)-1])
+	if err := sc.open(search).Apply(m, move); err == nil {
+		t.Error("a tree of another size is opened")
+	}
+	if _, err := referee.Open(m, &sc.receipt, referee.Claim{Search: true, Layer: 1}); err == nil {
+		t.Error("a search that names a leaf is taken")
 	}
 }
 

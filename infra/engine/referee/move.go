@@ -59,7 +59,7 @@ type Layer struct {
 	Results []core.Hash
 	Heads   [][]core.Hash // the segments of score and of exp
 	Before  *Boundary     // leaf (t,l-1), unless l = 0
-	Leaf    Boundary      // leaf (t,l)
+	Leaf    Boundary      // leaf (t,l); after a search without its path
 }
 
 // PickOperator names the first result that is wrong.

@@ -73,3 +73,16 @@ func (s *State) pickNode(v *PickNode) error {
 	}
 	return nil
 }
+
+// disputed checks the opening of the disputed leaf, which a search has placed
+// already.
+func (s *State) disputed(b *Boundary) error {
+	t, l := int(s.Claim.Position), int(s.Claim.Layer)
+	if !s.Claim.Search {
+		return b.check(s, t, l)
+	}
+	if len(b.Path) != 0 || merkle.Leaf(s.From, b.leafHash()) != s.Node {
+		return fmt.Errorf("leaf (%d,%d) is not the one that the search has found", t, l)
+	}
+	return nil
+}

@@ -22,6 +22,7 @@ type null struct {
 	bounds []core.Hash // under the boundary root
 	tokens []core.Hash
 	salt   core.Hash
+	wrong  uint64    // the leaf that a search looks for
 	row    core.Hash // commitment to a value or a residual stream
 	keys   []core.Hash
 }
@@ -199,8 +200,18 @@ func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
 	from := int(s.Tile) * commit.TileLen
 	to := min(o.Len, from+commit.TileLen)
 	switch s.Phase {
+	case referee.NeedNodes:
+		m := &referee.Nodes{}
+		node, levels := s.Searched()
+		for _, part := range node.Split(levels) {
+			m.Nodes = append(m.Nodes, merkle.Node(n.bounds, part))
+		}
+		return m
 	case referee.NeedLayer:
 		m := &referee.Layer{Leaf: *n.boundary(t, at, l)}
+		if s.Claim.Search {
+			m.Leaf.Path = nil
+		}
 		for _, o := range program.Ops {
 			if own := segments[o.Kind]; own != nil {
 				m.Results, m.Heads = append(m.Results, referee.HeadsCommitment(own)), append(m.Heads, own)
@@ -294,11 +305,11 @@ type dispute struct {
 
 // play lets the challenger pick operator, and where it may, the last of all
 // places, which have the longest openings.
-func (n *null) play(t *testing.T, at, l, operator int) (d dispute) {
+func (n *null) play(t *testing.T, claim referee.Claim, operator int) (d dispute) {
 	t.Helper()
 	hash := core.HashTokens(make([]core.Token, positions))
 	s, err := referee.Open(n.model, &core.Receipt{Semantics: core.SemanticsV1, Model: n.model.Root, Input: positions, Output: 1,
-		InputHash: hash, BoundaryRoot: merkle.Root(n.bounds)}, referee.Claim{Position: uint32(at), Layer: uint32(l)})
+		InputHash: hash, BoundaryRoot: merkle.Root(n.bounds)}, claim)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,6 +348,14 @@ func (n *null) apply(t *testing.T, s *referee.State, m referee.Move) []byte {
 // point takes the last place that is possible.
 func (n *null) point(t *testing.T, s *referee.State, operator int) []byte {
 	t.Helper()
+	if s.Phase == referee.NeedNode {
+		node, levels := s.Searched()
+		for i, part := range node.Split(levels) {
+			if n.wrong >= part.From && n.wrong < part.From+part.Len {
+				return n.apply(t, s, &referee.PickNode{Node: uint32(i)})
+			}
+		}
+	}
 	for i := 511; i >= 0; i-- {
 		var m referee.Move
 		switch s.Phase {
@@ -376,11 +395,30 @@ func TestDisputesOfLargeModelsStaySmall(t *testing.T) {
 				continue
 			}
 			seen[shape] = true
-			d := n.play(t, positions-1, l, i)
+			d := n.play(t, referee.Claim{Position: positions - 1, Layer: uint32(l)}, i)
 			t.Logf("layer %2d, %-36s %d moves, %5d bytes, %5d bytes of state, about %d gas", l, o.Name, d.moves, d.bytes, d.stored, d.gas)
 			if d.moves > mostMoves || d.bytes > mostBytes {
 				t.Errorf("layer %d, %s: %d moves and %d bytes; %d and %d are allowed", l, o.Name, d.moves, d.bytes, mostMoves, mostBytes)
 			}
+		}
+	}
+}
+
+// A search through the boundary tree of 33,000 leaves takes three rounds.
+func TestSearchesOfLargeModelsStaySmall(t *testing.T) {
+	n := newNull(t)
+	const at, l = 991, 31 // in the deeper half; a mix takes two rounds
+	n.wrong = at*(layers+1) + l
+	const mostMoves, mostBytes = 15, 35_500
+	for i, o := range n.model.LeafProgram(at, l).Ops {
+		if o.Name != "down" && o.Kind != referee.Mix {
+			continue // these have the most bytes and the most moves
+		}
+		named, searched := n.play(t, referee.Claim{Position: at, Layer: l}, i), n.play(t, referee.Claim{Search: true}, i)
+		t.Logf("%s: a search adds %d moves, %d bytes and about %d gas: %d moves, %d bytes, about %d gas", o.Name,
+			searched.moves-named.moves, searched.bytes-named.bytes, searched.gas-named.gas, searched.moves, searched.bytes, searched.gas)
+		if searched.moves != named.moves+6 || searched.moves > mostMoves || searched.bytes > mostBytes {
+			t.Errorf("%s: %d moves and %d bytes; %d and %d are allowed", o.Name, searched.moves, searched.bytes, mostMoves, mostBytes)
 		}
 	}
 }

@@ -62,7 +62,9 @@ type Claim struct {
 
 // State is a game between two moves.
 type State struct {
-	// What the receipt fixes.
+	// What the receipt fixes. Semantics are the rules of the game, from its
+	// beginning to its end.
+	Semantics                           uint32
 	BoundaryRoot, InputHash, OutputHash core.Hash
 	Inputs, Outputs                     uint32
 	Positions, Layers                   uint32
@@ -95,8 +97,8 @@ var errWrong = errors.New("this move is not due")
 // Open starts a game over a receipt on a model. It checks everything in the
 // claim that needs no computation of the model.
 func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
-	if r.Semantics != core.SemanticsV1 {
-		return nil, fmt.Errorf("semantics version %d is not judged", r.Semantics)
+	if err := judged(r.Semantics); err != nil {
+		return nil, err
 	}
 	if r.Model != m.Root {
 		return nil, errors.New("the receipt is for another model")
@@ -105,7 +107,7 @@ func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
 		return nil, fmt.Errorf("a receipt over %d and %d tokens cannot be disputed", r.Input, r.Output)
 	}
 	s := &State{
-		BoundaryRoot: r.BoundaryRoot, InputHash: r.InputHash, OutputHash: r.OutputHash, Inputs: r.Input, Outputs: r.Output,
+		Semantics: r.Semantics, BoundaryRoot: r.BoundaryRoot, InputHash: r.InputHash, OutputHash: r.OutputHash, Inputs: r.Input, Outputs: r.Output,
 		Positions: r.Input + r.Output - 1, Layers: uint32(m.Layers), Claim: c, Phase: NeedLayer,
 	}
 	if c.Search {
@@ -142,7 +144,18 @@ func (s *State) Apply(m *Model, move Move) error {
 	return nil
 }
 
+// judged refuses semantics whose rules this program does not have.
+func judged(semantics uint32) error {
+	if semantics != core.SemanticsV1 {
+		return fmt.Errorf("semantics version %d is not judged", semantics)
+	}
+	return nil
+}
+
 func (s *State) apply(m *Model, move Move) error {
+	if err := judged(s.Semantics); err != nil {
+		return err
+	}
 	if move.side() != s.Phase.Side() {
 		return fmt.Errorf("%w: it is the turn of the %s", errWrong, s.Phase.Side())
 	}
@@ -188,7 +201,7 @@ func (s *State) layer(m *Model, v *Layer) error {
 	if len(v.Results) != len(p.Ops) {
 		return fmt.Errorf("%d results for a program of %d operators", len(v.Results), len(p.Ops))
 	}
-	if err := v.Leaf.check(s, t, l); err != nil {
+	if err := s.disputed(&v.Leaf); err != nil {
 		return err
 	}
 	if (l == 0) != (v.Before == nil) {

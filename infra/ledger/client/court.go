@@ -54,7 +54,7 @@ func dispute(d verify.Dispute) (core.Dispute, error) {
 	var r reader
 	out := core.Dispute{
 		ID: d.Id, Challenger: r.account(d.Challenger), Provider: r.account(d.Provider), Receipt: r.hash(d.Receipt), Model: r.hash(d.Model),
-		Claim: d.Claim, State: d.State, Phase: d.Phase, Turn: d.Turn, Opened: d.Opened, Deadline: d.Deadline, Ended: d.Ended,
+		Claim: d.Claim, State: d.State, Phase: d.Phase, Turn: d.Turn, Opened: d.Opened, Moved: d.Moved, Deadline: d.Deadline, Ended: d.Ended,
 		Moves: d.Moves, Size: d.Bytes, Winner: d.Winner, Cause: d.Cause,
 		Slashed: r.amount(d.Slashed), Bounty: r.amount(d.Bounty), Refund: r.amount(d.Refund),
 	}
