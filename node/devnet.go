@@ -226,7 +226,7 @@ func hurry(g *app.Genesis) error {
 	if err := g.Get(chainverify.ModuleName, &s); err != nil {
 		return err
 	}
-	s.Params.MoveTime, s.Params.Clock, s.Params.Extension = 15, 120, 5
+	s.Params.MoveTime, s.Params.Clock, s.Params.Extension, s.Params.MinBlocks = 15, 120, 5, 8
 	return g.Set(chainverify.ModuleName, &s)
 }
 

@@ -38,6 +38,7 @@ var (
 
 const (
 	bond      = 1_000_000
+	won       = bond * 8 / 10 // what a provider gets of it; the rest is burned
 	stake     = 100_000_000
 	moveTime  = 20
 	purseEach = 1_000_000_000
@@ -124,7 +125,7 @@ func newScene(t *testing.T, honest engine, o order) *scene {
 		c.Fund(k.Address(), purseEach)
 	}
 	p := verify.DefaultParams()
-	p.ChallengerBond, p.MoveTime, p.Clock, p.Extension = math.NewInt(bond), moveTime, 3*moveTime, 5
+	p.ChallengerBond, p.MoveTime, p.Clock, p.Extension, p.MinBlocks = math.NewInt(bond), moveTime, 3*moveTime, 5, 1
 	s.deliver(&verify.MsgUpdateParams{Authority: fixture.Authority(), Params: p})
 	peer := ed25519.NewKeyFromSeed(make([]byte, 32))
 	s.deliver(&market.MsgRegister{Provider: text(provider), PeerId: market.PeerID(peer.Public().(ed25519.PublicKey)), Moniker: "machine",
@@ -346,7 +347,7 @@ func TestHonestProvidersWin(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	t.Logf("%d moves, %d bytes, %d gas: %s", d.Moves, d.Bytes, gas, d.Cause)
-	if got, want := s.chain.Balance(provider.Address()), math.NewInt(purseEach-stake+2*bond); !got.Equal(want) {
+	if got, want := s.chain.Balance(provider.Address()), math.NewInt(purseEach-stake+2*won); !got.Equal(want) {
 		t.Errorf("the provider has %s, want %s", got, want)
 	}
 	if !stakeOf(s).Equal(math.NewInt(stake)) {
@@ -377,7 +378,7 @@ func TestAHundredSybilsPay(t *testing.T) {
 	}
 	s.advance((moveTime + 1) * time.Second) // nobody goes on
 	s.advance(time.Second)
-	if got, want := s.chain.Balance(provider.Address()), math.NewInt(purseEach-stake+100*bond); !got.Equal(want) {
+	if got, want := s.chain.Balance(provider.Address()), math.NewInt(purseEach-stake+(64+2*36)*won); !got.Equal(want) {
 		t.Errorf("the provider has %s, want %s", got, want)
 	}
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // CheckInvariants verifies that every provider's sequence has no gap, that the
-// module holds the bonds of the open disputes, and that exactly those are due.
+// module holds the bonds of the open disputes, that exactly those are due, and
+// that every ended dispute and every mark will be removed.
 func (k Keeper) CheckInvariants(ctx context.Context) error {
 	if err := k.checkDisputes(ctx); err != nil {
 		return err
@@ -35,9 +36,10 @@ func (k Keeper) CheckInvariants(ctx context.Context) error {
 }
 
 func (k Keeper) checkDisputes(ctx context.Context) error {
-	owed, open := math.ZeroInt(), 0
+	owed, open, ended := math.ZeroInt(), 0, 0
 	err := k.disputes.Walk(ctx, nil, func(id uint64, d Dispute) (bool, error) {
 		if d.Winner != "" {
+			ended++
 			return false, nil
 		}
 		owed, open = owed.Add(d.Bond), open+1
@@ -57,17 +59,24 @@ func (k Keeper) checkDisputes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listed := 0
-	if err := k.open.Walk(ctx, nil, func(openKey) (bool, error) { listed++; return false, nil }); err != nil {
-		return err
-	}
-	due := 0
-	if err := k.due.Walk(ctx, nil, func(dueKey) (bool, error) { due++; return false, nil }); err != nil {
-		return err
-	}
+	listed, due, old := size(ctx, k.open), size(ctx, k.due), size(ctx, k.ended)
 	held := k.bank.GetBalance(ctx, k.self(), core.BaseDenom).Amount
-	if listed != open || due != open || !held.Equal(owed) {
-		return fmt.Errorf("verify: %d open disputes, %d listed, %d due; holds %s, owes %s", open, listed, due, held, owed)
+	if listed != open || due != open || old != ended || size(ctx, k.accused) != open || !held.Equal(owed) {
+		return fmt.Errorf("verify: %d open disputes, %d listed, %d due; %d ended, %d to be removed; holds %s, owes %s", open, listed, due, ended, old, held, owed)
 	}
-	return nil
+	return k.convicted.Walk(ctx, nil, func(receipt []byte, until int64) (bool, error) {
+		found, err := k.expiring.Has(ctx, collections.Join(until, receipt))
+		if err == nil && !found {
+			err = fmt.Errorf("verify: the mark of receipt %x is never removed", receipt)
+		}
+		return err != nil, err
+	})
+}
+
+// size counts a set's keys; -1 where they cannot be read.
+func size[K any](ctx context.Context, set collections.KeySet[K]) (n int) {
+	if set.Walk(ctx, nil, func(K) (bool, error) { n++; return false, nil }) != nil {
+		return -1
+	}
+	return n
 }

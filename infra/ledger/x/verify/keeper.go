@@ -53,7 +53,10 @@ type Accounts interface {
 type (
 	batchKey = collections.Pair[sdk.AccAddress, uint64] // provider, sequence
 	openKey  = collections.Pair[sdk.AccAddress, uint64] // provider, dispute
-	dueKey   = collections.Pair[int64, uint64]          // deadline, dispute
+	dueKey   = collections.Pair[int64, uint64]          // deadline or end, dispute
+
+	accusedKey  = collections.Pair[[]byte, uint64] // receipt, open dispute
+	expiringKey = collections.Pair[int64, []byte]  // end of a mark, receipt
 )
 
 // Keeper holds the committed batches, the admitted models and the disputes.
@@ -74,9 +77,14 @@ type Keeper struct {
 	models    collections.Map[[]byte, Admitted]
 	disputes  collections.Map[uint64, Dispute]
 	open      collections.KeySet[openKey]
+	accused   collections.KeySet[accusedKey]
 	due       collections.KeySet[dueKey]
+	ended     collections.KeySet[dueKey]
 	next      collections.Sequence
-	convicted collections.KeySet[[]byte] // receipts that were proven wrong
+	convicted collections.Map[[]byte, int64] // receipts that were proven wrong, and until when that is kept
+	expiring  collections.KeySet[expiringKey]
+	settling  collections.KeySet[[]byte] // receipts proven wrong with disputes that may be open
+	shapes    *shapes
 }
 
 // NewKeeper opens the module's store. authority is governance's account in
@@ -95,7 +103,12 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 		open:      collections.NewKeySet(b, collections.NewPrefix(5), "open", collections.PairKeyCodec(sdk.AccAddressKey, collections.Uint64Key)),
 		due:       collections.NewKeySet(b, collections.NewPrefix(6), "due", collections.PairKeyCodec(collections.Int64Key, collections.Uint64Key)),
 		next:      collections.NewSequence(b, collections.NewPrefix(7), "next"),
-		convicted: collections.NewKeySet(b, collections.NewPrefix(8), "convicted", collections.BytesKey),
+		convicted: collections.NewMap(b, collections.NewPrefix(8), "convicted", collections.BytesKey, collections.Int64Value),
+		accused:   collections.NewKeySet(b, collections.NewPrefix(9), "accused", collections.PairKeyCodec(collections.BytesKey, collections.Uint64Key)),
+		ended:     collections.NewKeySet(b, collections.NewPrefix(10), "ended", collections.PairKeyCodec(collections.Int64Key, collections.Uint64Key)),
+		expiring:  collections.NewKeySet(b, collections.NewPrefix(11), "expiring", collections.PairKeyCodec(collections.Int64Key, collections.BytesKey)),
+		settling:  collections.NewKeySet(b, collections.NewPrefix(12), "settling", collections.BytesKey),
+		shapes:    newShapes(),
 	}
 	var err error
 	if k.Schema, err = b.Build(); err != nil {

@@ -16,11 +16,12 @@ import (
 const Basis = 10_000
 
 // DefaultParams are those of a public network: a batch has at most a million
-// receipts, a side has 3 hours and 20 minutes for a move.
+// receipts, a side has 3 hours, and 20 minutes or at least 30 blocks for a move.
 func DefaultParams() Params {
 	return Params{
 		MaxCount: 1 << 20, ChallengerBond: math.NewIntFromBigInt(core.Koin(5).Big()), MoveTime: 20 * 60, Clock: 3 * 60 * 60, Extension: 5 * 60,
-		BountyPoints: 3_000, MaxOpen: 256, MaxVerdicts: 100, StepGas: 130,
+		BountyPoints: 3_000, MaxOpen: 1024, MaxVerdicts: 100, StepGas: 130,
+		MinBlocks: 30, BurnPoints: 2_000, BondDoubling: 64, Keep: 30 * 24 * 3600, MaxPruned: 100,
 	}
 }
 
@@ -39,6 +40,14 @@ func (p Params) Validate() error {
 		return errors.New("max_open must lie in [1, 65536] and max_verdicts in [1, 4096]")
 	case p.StepGas > 1<<20:
 		return errors.New("step_gas must not exceed 2^20")
+	case p.MinBlocks == 0 || p.MinBlocks > 10_000:
+		return errors.New("min_blocks must lie in [1, 10,000]")
+	case p.BurnPoints == 0 || p.BurnPoints > Basis/2:
+		return errors.New("burn_points must lie in [1, 5,000]: a self-challenge must cost something, and a provider be paid for its defence")
+	case p.BondDoubling == 0 || p.MaxOpen/p.BondDoubling > 128:
+		return errors.New("bond_doubling must lie in [max_open / 128, max_open]")
+	case p.Keep < 2*p.Clock || p.Keep > 10*365*24*3600 || p.MaxPruned == 0 || p.MaxPruned > 1<<12:
+		return errors.New("keep must lie in [2 clocks, 10 years] and max_pruned in [1, 4096]")
 	}
 	return nil
 }
