@@ -20,6 +20,7 @@ import (
 	"github.com/koinon-network/koinon/infra/p2p"
 	"github.com/koinon-network/koinon/infra/payment"
 	"github.com/koinon-network/koinon/infra/verify"
+	"github.com/koinon-network/koinon/infra/vrf"
 	"github.com/koinon-network/koinon/middleware/gateway"
 )
 
@@ -85,7 +86,7 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 		return g, err
 	}
 	g.Gateway = gateway.New(gateway.Config{
-		Chain: cfg.Chain, ChainID: st.EVMChainID, Dialer: g.host.Client(verify.VerifyVRF), Signer: cfg.Wallet, Purse: gateway.FromPurse(g.purse),
+		Chain: cfg.Chain, ChainID: st.EVMChainID, Dialer: g.host.Client(vrf.Verify), Signer: cfg.Wallet, Purse: gateway.FromPurse(g.purse),
 		Archive: g.archive, Codec: g.codec, Hosts: hostsOf(cfg.Listener), Log: cfg.Log,
 	})
 	page := console.New(console.Config{

@@ -20,6 +20,7 @@ import (
 	"github.com/koinon-network/koinon/infra/p2p"
 	"github.com/koinon-network/koinon/infra/payment"
 	"github.com/koinon-network/koinon/infra/verify"
+	"github.com/koinon-network/koinon/infra/vrf"
 )
 
 // ProviderConfig is what the provider role needs. Chain, Wallet, PeerKey and
@@ -105,12 +106,12 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 		verify.NotaryOptions{Interval: cfg.ReceiptInterval, Log: cfg.Log}); err != nil {
 		return p, err
 	}
-	vrf, err := verify.NewVRF(cfg.PeerKey)
+	key, err := vrf.NewKey(cfg.PeerKey)
 	if err != nil {
 		return p, err
 	}
 	offer := core.Offer{Model: cfg.Model.Root(), Tier: core.TierExact, PriceIn: cfg.PriceIn, PriceOut: cfg.PriceOut, Slots: uint32(cfg.Slots)}
-	if p.worker, err = compute.New(compute.Config{ChainID: st.EVMChainID, Engine: cfg.Engine, Offer: offer, Signer: cfg.Wallet, VRF: vrf, Cashier: p.till, Notary: p.notary,
+	if p.worker, err = compute.New(compute.Config{ChainID: st.EVMChainID, Engine: cfg.Engine, Offer: offer, Signer: cfg.Wallet, VRF: key, Cashier: p.till, Notary: p.notary,
 		Registered: func(ctx context.Context, a core.Address) (bool, error) { return Registered(ctx, cfg.Chain, a) }, Admit: cfg.Model.Check, Slots: cfg.Slots}); err != nil {
 		return p, err
 	}

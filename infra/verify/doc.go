@@ -1,7 +1,7 @@
-// Package verify makes answers provable and checks them: the provider's VRF and
-// receipts, both sides' evidence, receipt batches on chain, and re-execution.
+// Package verify makes answers provable and checks them: seeds and receipts, both
+// sides' evidence, receipt batches on chain, and re-execution.
 //
-// Providers start with [NewVRF] and [OpenNotary], consumers with [OpenArchive],
+// Providers start with [OpenNotary], consumers with [OpenArchive],
 // auditors with [Parse] and then [Check], which needs no model, or [Verify].
 //
 // Guarantees: what [Notary.Seal] and [Archive.Put] return is on disk; a batch of

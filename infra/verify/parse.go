@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/vrf"
 )
 
 // Limits of a receipt file from a stranger.
@@ -84,7 +85,7 @@ func shape(ev *core.Evidence) *Rejected {
 		return reject(Malformed, "embedding", "the embedding has %d bytes; at most %d are allowed", len(ev.Embedding), 4*core.MaxVector)
 	case len(q.Pooling) > 32:
 		return reject(Malformed, "request.pooling", "a name is too long")
-	case len(ev.VRF) > ProofSize || len(ev.VRFKey) > KeySize:
+	case len(ev.VRF) > vrf.ProofSize || len(ev.VRFKey) > vrf.KeySize:
 		return reject(Malformed, "vrf", "the VRF proof or key is too long")
 	case len(ev.Boundaries) > maxBoundaries:
 		return reject(Malformed, "boundaries", "too many boundary leaves")

@@ -16,6 +16,7 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/sample"
 	"github.com/koinon-network/koinon/infra/verify"
 	"github.com/koinon-network/koinon/infra/voucher"
+	"github.com/koinon-network/koinon/infra/vrf"
 )
 
 // Limits of the random answers, in tokens.
@@ -28,7 +29,7 @@ const (
 // parties are the keys of a consumer and of a provider.
 type parties struct {
 	consumer, provider *voucher.Key
-	vrf                *verify.VRF
+	vrf                *vrf.Key
 	facts              verify.Facts // what the chain knows of them
 }
 
@@ -42,7 +43,7 @@ func newParties(r *rand.Rand) (*parties, error) {
 	if p.provider, err = voucher.NewKey(secret(32)); err != nil {
 		return nil, err
 	}
-	if p.vrf, err = verify.NewVRF(ed25519.NewKeyFromSeed(secret(32))); err != nil {
+	if p.vrf, err = vrf.NewKey(ed25519.NewKeyFromSeed(secret(32))); err != nil {
 		return nil, err
 	}
 	signer := p.consumer.Address()
