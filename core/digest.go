@@ -147,6 +147,9 @@ func (p *Progress) Digest(chainID uint64) Hash {
 	return newDigest("koinon/progress/1").u64(chainID).hash(p.ID).address(p.Provider).u32(p.Count).hash(p.Tokens).sum()
 }
 
+// Tier is what the receipt's proof is worth, by the semantics that it names.
+func (r *Receipt) Tier() Tier { return TierOf(r.Semantics) }
+
 // Digest is what the provider signs, and the receipt's id.
 func (r *Receipt) Digest() ReceiptID {
 	return newDigest("koinon/receipt/1").u64(r.ChainID).u32(r.Semantics).hash(r.Model).hash(r.Request).hash(r.RequestHash).

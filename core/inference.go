@@ -1,5 +1,7 @@
 package core
 
+import "math"
+
 // Token is an index into a model's vocabulary; never negative.
 type Token int32
 
@@ -12,9 +14,42 @@ const SemanticsV1 uint32 = 1
 // than SemanticsV1, so request and receipt name it.
 const SemanticsKV8 = SemanticsV1 | 1<<16
 
-// KnownSemantics reports whether this program computes a version of the
-// numerics.
-func KnownSemantics(v uint32) bool { return v == SemanticsV1 || v == SemanticsKV8 }
+// OptionStatistical is bit 17: an answer of the statistical tier, drawn from a
+// distribution that is close to the one of the other bits' numerics and promises
+// no bits (spec/statistical.md). Request and receipt name it, so that neither can
+// pass for one of the exact tier.
+const OptionStatistical uint32 = 1 << 17
+
+// NumericsOf is the version of the numerics that a reference for answers under
+// these semantics computes.
+func NumericsOf(semantics uint32) uint32 { return semantics &^ OptionStatistical }
+
+// TierOf is the tier of an answer under these semantics.
+func TierOf(semantics uint32) Tier {
+	if semantics&OptionStatistical != 0 {
+		return TierStatistical
+	}
+	return TierExact
+}
+
+// SemanticsFor are the semantics of a tier's answers, given the numerics of the
+// model. It fails with CodeInvalid for a tier without any.
+func SemanticsFor(t Tier, numerics uint32) (uint32, error) {
+	switch t {
+	case TierExact:
+		return numerics, nil
+	case TierStatistical:
+		return numerics | OptionStatistical, nil
+	}
+	return 0, Errorf(CodeInvalid, "answers of the tier %q cannot be ordered", t)
+}
+
+// KnownSemantics reports whether this program knows what an answer under these
+// semantics promises.
+func KnownSemantics(v uint32) bool {
+	n := NumericsOf(v)
+	return n == SemanticsV1 || n == SemanticsKV8
+}
 
 // Sampler says how tokens are drawn. All numbers are fixed point so that equal
 // samplers have equal bytes. The order of application is: constraint, bias,
@@ -89,6 +124,29 @@ const (
 	PoolCLS  Pooling = "cls"  // the first position
 	PoolLast Pooling = "last" // the last position
 )
+
+// Standing is how an output token stands in a reference's own draw of its
+// position (spec/statistical.md), in logits.
+type Standing struct {
+	// Gap is by how much the score of the reference's own token leads the next
+	// one that any honest sampler could have kept; it may be negative where
+	// filters leave the choice open.
+	Gap float64
+	// Margin is by how much the claimed token's score stays behind the best; 0
+	// where it is the best.
+	Margin float64
+	// Surprise is the claimed token's negative log-probability at the sampler's
+	// temperature, at most MaxSurprise, and Expected its mean over tokens drawn
+	// from the reference.
+	Surprise, Expected float64
+}
+
+// MaxSurprise bounds a [Standing]'s Surprise, in nats.
+const MaxSurprise = 8
+
+// Unthinkable is the standing of a token that no honest answer has: it follows
+// the answer's end, or claims an end that is none.
+var Unthinkable = Standing{Gap: math.MaxFloat64, Margin: math.MaxFloat64, Surprise: MaxSurprise}
 
 // Seed drives the sampler's noise: Gumbel(PRF(seed, position, token)).
 type Seed [32]byte

@@ -13,6 +13,28 @@ const (
 	MaxTrigger     = 256      // bytes
 )
 
+// Statistical refuses, by the field, what answers of the statistical tier do not
+// offer: what needs the logits of tokens that a server does not list.
+func (s *Sampler) Statistical() error {
+	for _, f := range []struct {
+		param string
+		used  bool
+	}{
+		{"repetition_penalty", s.RepetitionPenalty > 1_000_000},
+		{"frequency_penalty", s.FrequencyPenalty != 0},
+		{"presence_penalty", s.PresencePenalty != 0},
+		{"logit_bias", len(s.Bias) > 0},
+		{"logprobs", s.Logprobs > 0},
+		{"response_format", s.Constraint != nil},
+		{"ignore_eos", s.IgnoreEOS},
+	} {
+		if f.used {
+			return &Error{Code: CodeInvalid, Param: f.param, Message: f.param + " is not available on the statistical tier", Next: "leave it out, or ask the model's exact tier"}
+		}
+	}
+	return nil
+}
+
 // Check refuses samplers that no engine runs, naming the field by its parameter
 // in the OpenAI API. What depends on the model is for the engine to check: that
 // biased tokens exist, and that the grammar is one.

@@ -39,6 +39,20 @@ type Engine interface {
 	Close() error
 }
 
+// Reference is an engine that says how another one's answer stands in its own
+// distribution. Methods are safe for concurrent use.
+type Reference interface {
+	Info() ModelInfo
+	// Stand returns one standing per token of output by one teacher-forced
+	// prefill, and one more, [Unthinkable], for an end that the answer claims and
+	// does not have. seeded says that the seed drove the draws.
+	Stand(ctx context.Context, in SequenceInput, output []Token, finish FinishReason, seeded bool) ([]Standing, error)
+}
+
+// Seedless is a [Sequence] that says whether something else than the seed drew
+// its tokens: then the receipt commits to no seed.
+type Seedless interface{ Seedless() bool }
+
 // Replayed is what an engine itself would have answered, position by position,
 // given that all tokens before each position are as claimed.
 type Replayed struct {

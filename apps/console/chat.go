@@ -203,6 +203,9 @@ func summary(a *gateway.Answer) metaView {
 		return metaView{}
 	}
 	v := metaView{Provider: a.Provider.Moniker, Cost: koin(a.Cost), Tokens: fmt.Sprint(a.Usage.Output), Seconds: fmt.Sprintf("%.2f s", a.Latency.Seconds()), Tried: a.Tried}
+	if t := a.Offer.Tier; t != core.TierExact {
+		v.Provider += " (" + string(t) + ")"
+	}
 	if a.Receipt != nil {
 		v.Receipt = a.Receipt.Digest().String()
 	}

@@ -103,7 +103,7 @@ func (c *Console) page(w http.ResponseWriter, r *http.Request) {
 	_ = page(v).Render(r.Context(), w)
 }
 
-// served names the models that somebody serves.
+// served names the models that somebody serves, once per tier.
 func (c *Console) served(ctx context.Context) (names []string) {
 	ms, err := c.cfg.Chain.Manifests(ctx)
 	if err != nil {
@@ -114,10 +114,12 @@ func (c *Console) served(ctx context.Context) (names []string) {
 		return nil
 	}
 	for _, m := range ms {
-		if slices.ContainsFunc(ps, func(p core.Provider) bool {
-			return slices.ContainsFunc(p.Offers, func(o core.Offer) bool { return o.Model == m.ID })
-		}) {
-			names = append(names, m.Name)
+		for _, t := range []core.Tier{core.TierExact, core.TierStatistical} {
+			if slices.ContainsFunc(ps, func(p core.Provider) bool {
+				return slices.ContainsFunc(p.Offers, func(o core.Offer) bool { return o.Model == m.ID && o.Tier == t })
+			}) {
+				names = append(names, gateway.Named(m.Name, t))
+			}
 		}
 	}
 	return names

@@ -146,6 +146,9 @@ func (c *Console) provider(p core.Provider) providerView {
 	if o.Answers+o.Failures > 0 {
 		x.Success = fmt.Sprintf("%.0f %%", 100*o.Success)
 	}
+	if slices.ContainsFunc(p.Offers, func(o core.Offer) bool { return o.Tier != core.TierExact }) {
+		x.State += ", " + string(p.Offers[0].Tier)
+	}
 	if len(p.Offers) > 0 {
 		x.Price = koin(p.Offers[0].PriceOut.Mul(1_000_000))
 	}

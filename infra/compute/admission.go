@@ -40,6 +40,9 @@ func (w *Worker) check(ctx context.Context, r *core.SignedRequest) error {
 	}
 	checks := []func(*core.SignedRequest) error{w.checkPrice, w.checkInput, w.checkSampler}
 	if r.Pooling != "" {
+		if w.cfg.Offer.Tier == core.TierStatistical {
+			return invalid("pooling", "embeddings are not available on the statistical tier")
+		}
 		checks = []func(*core.SignedRequest) error{w.checkPrice, w.checkInput, checkEmbedding}
 	}
 	for _, f := range checks {
@@ -112,6 +115,11 @@ func (w *Worker) checkSampler(r *core.SignedRequest) error {
 	s := &r.Sampler
 	if err := s.Check(); err != nil {
 		return err
+	}
+	if w.cfg.Offer.Tier == core.TierStatistical {
+		if err := s.Statistical(); err != nil {
+			return err
+		}
 	}
 	if n := len(s.Bias); n > 0 && int(s.Bias[n-1].Token) >= w.info.Vocabulary {
 		return invalid("logit_bias", "token %d is not in the vocabulary of %d", s.Bias[n-1].Token, w.info.Vocabulary)

@@ -70,6 +70,14 @@ func (a *answer) leaves() ([]core.Hash, error) {
 	return all[:n], nil
 }
 
+// sequence is the engine's, nil for an embedding.
+func (a *answer) sequence() core.Sequence {
+	if a.job == nil {
+		return nil
+	}
+	return a.job.seq
+}
+
 func (a *answer) evidence(finish core.FinishReason, leaves []core.Hash) core.Evidence {
 	r := a.r
 	now := time.Now()
@@ -84,6 +92,9 @@ func (a *answer) evidence(finish core.FinishReason, leaves []core.Hash) core.Evi
 		c.OutputHash = core.HashEmbedding(a.vector)
 	}
 	c.Logprobs = core.HashLogprobs(a.probs)
+	if s, ok := a.sequence().(core.Seedless); ok && s.Seedless() {
+		c.Seed = core.Hash{}
+	}
 	if len(leaves) > 0 {
 		c.BoundaryRoot = merkle.Root(leaves)
 	}

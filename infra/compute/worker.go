@@ -3,6 +3,7 @@ package compute
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Offer.Model != c.Engine.Info().ID {
 		return c, errors.New("compute: the offer is for another model than the engine's")
+	}
+	if t := core.TierOf(c.Engine.Info().Semantics); c.Offer.Tier != t && c.Offer.Tier != core.TierNone {
+		return c, fmt.Errorf("compute: the offer says tier %s, the engine's answers are of tier %s", c.Offer.Tier, t)
 	}
 	if c.Slots <= 0 {
 		if c.Slots = int(c.Offer.Slots); c.Slots == 0 {

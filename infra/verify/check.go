@@ -104,7 +104,7 @@ func contents(ev *core.Evidence) *Rejected {
 		{"logprobs", r.Logprobs == core.HashLogprobs(ev.Logprobs)},
 		{"logprobs", q.Sampler.Logprobs == 0 && len(ev.Logprobs) == 0 || q.Sampler.Logprobs > 0 && len(ev.Logprobs) == len(ev.Output)},
 		{"output", q.Pooling == "" || len(ev.Output) == 0},
-		{"receipt.boundary_root", q.Pooling == "" || r.BoundaryRoot.IsZero()},
+		{"receipt.boundary_root", q.Pooling == "" && r.Tier() == core.TierExact || r.BoundaryRoot.IsZero()},
 		{"embedding", (q.Pooling == "") == (len(ev.Embedding) == 0) || r.Finish == core.FinishCancelled && len(ev.Embedding) == 0},
 		{"request.sampler", r.Sampler == q.Sampler.Digest()},
 		{"receipt.n_in", uint64(r.Input) == uint64(len(q.Input))},
@@ -186,7 +186,7 @@ func seeded(ev *core.Evidence, f Facts) (core.Seed, *Rejected) {
 		return seed, reject(Tampered, "nonce", "%v", err)
 	case err != nil:
 		return seed, reject(WrongSignature, "vrf", "%v", err)
-	case seed.Commitment() != ev.Receipt.Seed:
+	case seed.Commitment() != ev.Receipt.Seed && !(ev.Receipt.Seed.IsZero() && ev.Receipt.Tier() == core.TierStatistical):
 		return seed, reject(Tampered, "receipt.seed", "the seed of the receipt is not the one that nonce and VRF give")
 	}
 	return seed, nil

@@ -19,7 +19,9 @@ import (
 
 // Call is one question on its way through the network.
 type Call struct {
-	Model    core.Manifest
+	Model core.Manifest
+	// Tier is the only one whose providers are asked; "" stands for exact.
+	Tier     core.Tier
 	Codec    *Codec
 	Input    []core.Token
 	Sampler  core.Sampler
@@ -159,9 +161,14 @@ func (r *run) exhausted(last error) error {
 
 // next picks the best provider that was not asked yet.
 func (r *run) next(ctx context.Context, asked map[core.Address]bool) (candidate, error) {
-	cs, err := r.candidates(ctx, r.call.Model)
+	all, err := r.candidates(ctx, r.call.Model)
 	if err != nil {
 		return candidate{}, err
+	}
+	cs := ofTier(all, r.call.Tier)
+	if len(cs) == 0 && len(ofTier(all, core.TierStatistical)) > 0 {
+		return candidate{}, &core.Error{Code: core.CodeNoProvider, Message: "no provider offers " + r.call.Model.Name + " with exact proofs right now", RetryAfter: 5 * time.Second,
+			Next: "ask for the model " + r.call.Model.Name + statisticalSuffix + ", whose answers are only tested for plausibility"}
 	}
 	cs = slices.DeleteFunc(cs, func(c candidate) bool { return asked[c.provider.Address] })
 	if len(cs) == 0 {
@@ -179,6 +186,9 @@ func (g *Gateway) candidates(ctx context.Context, m core.Manifest) ([]candidate,
 	var cs []candidate
 	for _, p := range ps {
 		for _, o := range p.Offers {
+			if g.shunned(p.Address, m.ID, o.Tier) {
+				continue
+			}
 			if o.Model == m.ID && !p.Jailed && len(p.Addrs) > 0 {
 				cs = append(cs, candidate{p, o})
 			}
@@ -267,7 +277,11 @@ func (r *run) open(ctx context.Context, c candidate, pay Payment, req core.Signe
 
 // request completes an order for one provider and signs it.
 func (r *run) request(n int, q core.Request, c candidate, pay Payment, nonce core.Hash) (core.SignedRequest, error) {
-	q.ChainID, q.ID, q.Model, q.Semantics = r.cfg.ChainID, attemptID(r.answer.ID, n), r.call.Model.ID, r.call.Model.Semantics
+	semantics, err := core.SemanticsFor(c.offer.Tier, r.call.Model.Semantics)
+	if err != nil {
+		return core.SignedRequest{}, err
+	}
+	q.ChainID, q.ID, q.Model, q.Semantics = r.cfg.ChainID, attemptID(r.answer.ID, n), r.call.Model.ID, semantics
 	q.Provider, q.Channel = c.provider.Address, pay.Channel().ID
 	q.UserSeed, q.NonceCommit = r.call.UserSeed, sha256.Sum256(nonce[:])
 	q.PriceIn, q.PriceOut, q.Expiry = c.offer.PriceIn, c.offer.PriceOut, time.Now().Add(10*time.Minute).Unix()

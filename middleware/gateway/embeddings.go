@@ -54,7 +54,11 @@ func (g *Gateway) embeddingCalls(ctx context.Context, e *embeddingRequest) ([]Ca
 	if err := e.check(); err != nil {
 		return nil, err
 	}
-	m, err := g.model(ctx, e.Model)
+	name, tier := tierOf(e.Model)
+	if tier != core.TierExact {
+		return nil, invalid("model", "model: embeddings are not available on the statistical tier; ask for %s", clip(name, 100))
+	}
+	m, err := g.model(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -82,6 +82,7 @@ type Gateway struct {
 
 	mu      sync.Mutex
 	codecs  map[core.ModelID]*codecEntry
+	shun    map[shunning]bool
 	watches map[chan Settled]struct{}
 	stats   Stats
 }
@@ -144,6 +145,7 @@ func New(cfg Config) *Gateway {
 		router:  NewRouter(),
 		slots:   make(chan struct{}, cfg.MaxConcurrent),
 		codecs:  map[core.ModelID]*codecEntry{},
+		shun:    map[shunning]bool{},
 		watches: map[chan Settled]struct{}{},
 	}
 }

@@ -276,7 +276,8 @@ func (g *Gateway) call(ctx context.Context, p *sampling, encode func(*Codec, *co
 	if _, err := p.sampler(core.Sampler{}); err != nil {
 		return Call{}, err
 	}
-	m, err := g.model(ctx, p.Model)
+	name, tier := tierOf(p.Model)
+	m, err := g.model(ctx, name)
 	if err != nil {
 		return Call{}, err
 	}
@@ -301,7 +302,13 @@ func (g *Gateway) call(ctx context.Context, p *sampling, encode func(*Codec, *co
 		}
 		return Call{}, err
 	}
-	return Call{Model: m, Codec: codec, Input: in, Sampler: s, UserSeed: p.seed(0)}, nil
+	if tier == core.TierStatistical {
+		m.Name += statisticalSuffix // whatever speaks of this answer says so
+		if err := s.Statistical(); err != nil {
+			return Call{}, err
+		}
+	}
+	return Call{Model: m, Tier: tier, Codec: codec, Input: in, Sampler: s, UserSeed: p.seed(0)}, nil
 }
 
 // fit checks that the prompt leaves room for an answer and bounds the answer by

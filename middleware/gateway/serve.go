@@ -113,12 +113,22 @@ type modelMarket struct {
 	PriceOut  *core.Amount `json:"price_out,omitempty"` // lowest, akoin per token
 }
 
-func (g *Gateway) describeModel(ctx context.Context, m core.Manifest) (modelObject, error) {
-	o := modelObject{ID: m.Name, Object: "model", Created: 1767225600, OwnedBy: m.Publisher.String(), Koinon: modelMarket{Root: m.ID, Context: m.Context}}
+// describeModel says what a model costs on each of its tiers: the exact one
+// always, another one where somebody offers it.
+func (g *Gateway) describeModel(ctx context.Context, m core.Manifest) ([]modelObject, error) {
 	cs, err := g.candidates(ctx, m)
 	if err != nil {
-		return o, err
+		return nil, err
 	}
+	out := []modelObject{describeOffers(m, m.Name, ofTier(cs, core.TierExact))}
+	if others := ofTier(cs, core.TierStatistical); len(others) > 0 {
+		out = append(out, describeOffers(m, Named(m.Name, core.TierStatistical), others))
+	}
+	return out, nil
+}
+
+func describeOffers(m core.Manifest, name string, cs []candidate) modelObject {
+	o := modelObject{ID: name, Object: "model", Created: 1767225600, OwnedBy: m.Publisher.String(), Koinon: modelMarket{Root: m.ID, Context: m.Context}}
 	o.Koinon.Providers = len(cs)
 	for _, c := range cs {
 		if o.Koinon.PriceOut == nil || c.offer.PriceOut.Cmp(*o.Koinon.PriceOut) < 0 {
@@ -126,7 +136,7 @@ func (g *Gateway) describeModel(ctx context.Context, m core.Manifest) (modelObje
 			o.Koinon.PriceIn, o.Koinon.PriceOut, o.Koinon.Tier = &in, &out, c.offer.Tier
 		}
 	}
-	return o, nil
+	return o
 }
 
 func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
@@ -140,28 +150,29 @@ func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
 		Data   []modelObject `json:"data"`
 	}{"list", []modelObject{}}
 	for _, m := range ms {
-		o, err := g.describeModel(r.Context(), m)
+		os, err := g.describeModel(r.Context(), m)
 		if err != nil {
 			writeError(w, err)
 			return
 		}
-		list.Data = append(list.Data, o)
+		list.Data = append(list.Data, os...)
 	}
 	writeJSON(w, http.StatusOK, list)
 }
 
 func (g *Gateway) showModel(w http.ResponseWriter, r *http.Request) {
-	m, err := g.model(r.Context(), r.PathValue("name"))
+	name, tier := tierOf(r.PathValue("name"))
+	m, err := g.model(r.Context(), name)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	o, err := g.describeModel(r.Context(), m)
+	cs, err := g.candidates(r.Context(), m)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, o)
+	writeJSON(w, http.StatusOK, describeOffers(m, Named(m.Name, tier), ofTier(cs, tier)))
 }
 
 func (g *Gateway) manifests(ctx context.Context) ([]core.Manifest, error) {
