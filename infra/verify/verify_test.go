@@ -224,7 +224,7 @@ func TestSemanticsWithAnOption(t *testing.T) {
 		{"the same file without the option", int8, plain, nil, Unsupported, "receipt.semantics"},
 		{"a plain receipt, and an engine with the option", plain, int8, nil, Unsupported, "receipt.semantics"},
 		{"another file with the option", int8, &toy{model: core.ModelVariant(core.ModelID{8}, core.SemanticsKV8), semantics: core.SemanticsKV8}, nil, WrongModel, "receipt.model"},
-		{"an option nobody knows", int8, int8, func(ev *core.Evidence) { ev.Receipt.Semantics |= 1 << 17 }, Unsupported, "receipt.semantics"},
+		{"an option nobody knows", int8, int8, func(ev *core.Evidence) { ev.Receipt.Semantics |= 1 << 20 }, Unsupported, "receipt.semantics"},
 		{"passed off as the plain model's", int8, plain, func(ev *core.Evidence) { ev.Receipt.Semantics, ev.Receipt.Model = core.SemanticsV1, plain.model }, Tampered, "receipt.semantics"},
 		{"an answer of the plain engine under the option", plain, int8, func(ev *core.Evidence) {
 			q := &ev.Request

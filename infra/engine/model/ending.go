@@ -74,3 +74,24 @@ func (e *ending) stopsWith(piece []byte) bool {
 	}
 	return found
 }
+
+// Ending decides for an engine elsewhere after which token an answer ends, by the
+// rules of this one: it has no constraint.
+type Ending struct{ e *ending }
+
+// NewEnding starts after the first base output tokens of input, of which the
+// rest is the prompt, on a model with that context.
+func NewEnding(t *token.Tokenizer, in *core.SequenceInput, context int) *Ending {
+	prompt := len(in.Input) - in.Base
+	e := newEnding(t, &in.Sampler, nil, prompt, context)
+	for _, t := range in.Input[prompt:] {
+		e.after(t)
+	}
+	return &Ending{e}
+}
+
+// After takes the next token and returns the reason to end with it, or "".
+func (e *Ending) After(t core.Token) core.FinishReason { return e.e.after(t) }
+
+// Room is how many more tokens the answer may have.
+func (e *Ending) Room() int { return e.e.room }

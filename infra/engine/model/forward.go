@@ -25,6 +25,7 @@ type row struct {
 	drawn    core.Token // the token drawn, or -1 when the outcome is invalid
 	logprobs core.TokenLogprobs
 	bad      bool // a boundary value is not finite
+	standing core.Standing
 }
 
 // workspace holds the buffers of a pass, reused by the next one. All are
@@ -295,6 +296,13 @@ func (m *Model) drawSome(chosen []int) {
 				kernel.SoftCap(at(w.logits, i, vocabulary), c.LogitCap)
 			}
 			var err error
+			if j := r.sequence.jury; j != nil {
+				r.standing, err = w.drawers[i].Stand(at(w.logits, i, vocabulary), &r.sequence.in.Sampler, r.point(), j.claimed(r), j.seeded)
+				if err != nil || r.bad {
+					r.drawn = -1
+				}
+				continue
+			}
 			r.drawn, r.logprobs, err = w.drawers[i].Draw(at(w.logits, i, vocabulary), &r.sequence.in.Sampler, r.point())
 			if err != nil || r.bad {
 				r.drawn, r.logprobs = -1, nil

@@ -91,7 +91,7 @@ func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replay
 	m.addRows(s, min(m.prefillRows, len(s.tokens)-s.processed))
 	for i := range m.work.rows {
 		r := &m.work.rows[i]
-		r.draw = result != nil && r.position >= len(s.in.Input)-1
+		r.draw = (result != nil || s.jury != nil) && r.position >= len(s.in.Input)-1
 		if s.ending.machine != nil && r.position >= len(s.in.Input) {
 			s.guide = s.ending.machine.Next(s.guide, r.token)
 		}
@@ -101,7 +101,9 @@ func (m *Model) replaySome(ctx context.Context, s *sequence, result *core.Replay
 		return err
 	}
 	for _, r := range m.work.rows {
-		if r.draw {
+		if r.draw && s.jury != nil {
+			s.jury.add(r)
+		} else if r.draw {
 			result.Tokens = append(result.Tokens, r.drawn)
 			if s.in.Sampler.Logprobs > 0 {
 				result.Logprobs = append(result.Logprobs, r.logprobs)

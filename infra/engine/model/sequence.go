@@ -30,6 +30,7 @@ type sequence struct {
 	private   bool              // neither reads nor feeds the cache
 	invalid   bool              // a processed position was not finite
 	probe     *probe            // takes what passes a layer boundary, or nil
+	jury      *jury             // judges claimed tokens instead of drawing, or nil
 	age       uint64            // order of admission
 	kept      []core.Hash       // digests of its positions, from before it gave its memory up
 	pass      uint64            // the last pass that took it
