@@ -72,23 +72,30 @@ type writing struct {
 	text      strings.Builder
 	sent      []core.Token
 	given     int // tokens in all
-	from      int // bytes before which the text is settled by tokens that differ from it
+	from      int // bytes whose tokens are settled for good
+	read      int // bytes that were looked at
 }
+
+// Of a long text only the end is read again, and not at each letter.
+const (
+	settled = 512 // tokens
+	atLeast = 16  // bytes
+)
 
 // add takes more text and returns the tokens that are settled; at the end all.
 func (w *writing) add(text string, last bool) []core.Token {
 	w.text.WriteString(text)
-	if text == "" && !last {
+	if w.text.Len()-w.read < atLeast && !last {
 		return nil
+	}
+	w.read = w.text.Len()
+	if len(w.sent) > settled {
+		w.settle()
 	}
 	all := w.encode(w.text.String()[w.from:])
 	if !slices.Equal(all[:min(len(all), len(w.sent))], w.sent) || len(all) < len(w.sent) {
 		// What was settled is written otherwise now: the rest is read alone.
-		for _, t := range w.sent {
-			w.from += len(w.tokenizer.Piece(t))
-		}
-		w.from = min(w.from, w.text.Len())
-		w.sent = nil
+		w.settle()
 		all = w.encode(w.text.String()[w.from:])
 	}
 	keep := held
@@ -103,6 +110,15 @@ func (w *writing) add(text string, last bool) []core.Token {
 	w.sent = all[:n:n]
 	w.given += len(fresh)
 	return fresh
+}
+
+// settle leaves what was sent as it is; the rest is read without it.
+func (w *writing) settle() {
+	for _, t := range w.sent {
+		w.from += len(w.tokenizer.Piece(t))
+	}
+	w.from = min(w.from, w.text.Len())
+	w.sent = nil
 }
 
 // encode reads text that follows other text: without the space that some
