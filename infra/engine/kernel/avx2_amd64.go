@@ -32,6 +32,16 @@ func groupQ80x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //go:noescape
 func groupQ80x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
+// pairQ80 sets out[t*ldo:t*ldo+16] to two consecutive panels times token t of a group of 4.
+//
+//go:noescape
+func pairQ80(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// pairQ80Ahead sets out[t*ldo:t*ldo+16] to two consecutive panels times token t of a group of 4.
+//
+//go:noescape
+func pairQ80Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
 // vectorQ40 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
@@ -57,6 +67,16 @@ func groupQ40x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //go:noescape
 func groupQ40x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
+// pairQ40 sets out[t*ldo:t*ldo+16] to two consecutive panels times token t of a group of 4.
+//
+//go:noescape
+func pairQ40(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// pairQ40Ahead sets out[t*ldo:t*ldo+16] to two consecutive panels times token t of a group of 4.
+//
+//go:noescape
+func pairQ40Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
 // vectorQ41 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //
 //go:noescape
@@ -81,6 +101,16 @@ func groupQ41x4(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *in
 //
 //go:noescape
 func groupQ41x4Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// pairQ41 sets out[t*ldo:t*ldo+16] to two consecutive panels times token t of a group of 4.
+//
+//go:noescape
+func pairQ41(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
+
+// pairQ41Ahead sets out[t*ldo:t*ldo+16] to two consecutive panels times token t of a group of 4.
+//
+//go:noescape
+func pairQ41Ahead(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks int, ldo int)
 
 // vectorQ50 sets out[8p:8p+8] to panel p times one token, for consecutive panels.
 //

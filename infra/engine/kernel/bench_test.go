@@ -42,6 +42,9 @@ func BenchmarkRead(b *testing.B) {
 	var memory memory
 	x := carve[float32](memory.allocate(manyBytes), manyBytes/4)
 	defer unmap(memory.region)
+	for i := range x { // untouched pages would all be one page of zeros
+		x[i] = 1
+	}
 	for _, threads := range []int{1, 2} {
 		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
 			p := NewPool(threads)
@@ -54,25 +57,30 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkDecode multiplies one token by a matrix larger than the caches:
-// memory speed is the limit.
+// BenchmarkDecode multiplies the tokens of 1, 4 and 8 sequences by a matrix
+// larger than the caches: memory speed is the limit for few of them.
 func BenchmarkDecode(b *testing.B) {
-	const cols = 1024
-	for _, f := range formats {
-		bytes, _ := f.RowBytes(cols)
-		rows := manyBytes / bytes / panelRows * panelRows
-		w := benchMatrix(b, f, rows, cols)
-		out := make([]float32, rows)
-		for _, threads := range []int{1, 2} {
-			b.Run(fmt.Sprintf("%v/threads=%d", f, threads), func(b *testing.B) {
-				p := NewPool(threads)
-				defer p.Close()
-				a := benchActivations(p, 1, cols)
-				b.SetBytes(int64(w.Bytes()))
-				for b.Loop() {
-					Linear(p, out, rows, w, a)
+	for _, cols := range []int{1024, 4864} {
+		for _, f := range formats {
+			bytes, _ := f.RowBytes(cols)
+			rows := manyBytes / bytes / panelRows * panelRows
+			w := benchMatrix(b, f, rows, cols)
+			out := make([]float32, 8*rows)
+			for _, tokens := range []int{1, 4, 8} {
+				for _, threads := range []int{1, 2} {
+					b.Run(fmt.Sprintf("%v/cols=%d/tokens=%d/threads=%d", f, cols, tokens, threads), func(b *testing.B) {
+						p := NewPool(threads)
+						defer p.Close()
+						a := benchActivations(p, tokens, cols)
+						b.SetBytes(int64(w.Bytes()))
+						for b.Loop() {
+							Linear(p, out, rows, w, a)
+						}
+						operations := 2 * float64(tokens*rows*cols) * float64(b.N)
+						b.ReportMetric(operations/b.Elapsed().Seconds()*1e-9, "GOPS")
+					})
 				}
-			})
+			}
 		}
 	}
 }

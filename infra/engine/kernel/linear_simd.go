@@ -28,9 +28,32 @@ func (m *Matrix) multiply(a *Activations, out []float32, stride, p0, p1 int) {
 // panels. blocks counts 32 columns; sums is what the format needs of blockSums.
 type quantizedKernel func(w *int8, fine *uint8, ws *uint16, a *int8, as *float32, sums *int32, out *float32, blocks, last int)
 
-// quantizedKernels are a format's kernels by number of tokens; the last one, nil
-// where there is none, is for a whole group that is the first to read a panel.
-type quantizedKernels [groupTokens + 2]quantizedKernel
+// tokenKernels are products by number of tokens.
+type tokenKernels [groupTokens + 1]quantizedKernel
+
+// quantizedKernels are a format's products. Those of a pair multiply two
+// consecutive panels by a whole group; those that look ahead are for the first
+// group to read a panel, and ask for memory early. All but tokens may be nil.
+type quantizedKernels struct {
+	tokens          tokenKernels
+	ahead           quantizedKernel
+	pair, pairAhead quantizedKernel
+}
+
+// choose returns the product of the most panels, at most that many, with a group
+// of tokens, and how many panels it is.
+func (k *quantizedKernels) choose(panels, tokens int, first bool) (quantizedKernel, int) {
+	switch {
+	case tokens < groupTokens:
+	case panels > 1 && first && k.pairAhead != nil:
+		return k.pairAhead, 2
+	case panels > 1 && k.pair != nil:
+		return k.pair, 2
+	case first && k.ahead != nil:
+		return k.ahead, 1
+	}
+	return k.tokens[tokens], 1
+}
 
 func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g0, g1 int) {
 	kernels, sums := kernelsFor(m.Format), a.sumsFor(m.Format)
@@ -41,20 +64,20 @@ func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g
 		first := g * groupTokens
 		at := first * a.blocks
 		w, fine, ws := m.sections(p0)
-		kernels[1](w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+p0*panelRows], m.blocks, p1-p0)
+		kernels.tokens[1](w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+p0*panelRows], m.blocks, p1-p0)
 		g1--
 	}
-	for p := p0; p < p1; p++ {
-		w, fine, ws := m.sections(p)
+	for p, end := p0, p0; p < p1; p = end {
+		end = min(p+2, p1)
 		for g := g0; g < g1; g++ {
 			first := g * groupTokens
 			at := first * a.blocks
-			tokens := min(groupTokens, a.tokens-first)
-			multiply := kernels[tokens]
-			if ahead := kernels[groupTokens+1]; ahead != nil && g == g0 && tokens == groupTokens {
-				multiply = ahead
+			for q, n := p, 0; q < end; q += n {
+				var multiply quantizedKernel
+				multiply, n = kernels.choose(end-q, min(groupTokens, a.tokens-first), g == g0)
+				w, fine, ws := m.sections(q)
+				multiply(w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+q*panelRows], m.blocks, stride)
 			}
-			multiply(w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+p*panelRows], m.blocks, stride)
 		}
 	}
 }

@@ -38,6 +38,10 @@ func main() {
 		f.group(3, prefetchBytes)
 		f.group(4, 0)
 		f.group(4, prefetchBytes)
+		if f.pairable() {
+			f.pair(0)
+			f.pair(prefetchBytes)
+		}
 	}
 	for _, format := range []string{"F32", "F16", "BF16"} {
 		plainPanels(format, 4, 1)
