@@ -62,9 +62,11 @@ type Court interface {
 // Computation is an answer in question: what it was computed from, and what
 // came out.
 type Computation struct {
-	Input  SequenceInput
-	Output []Token
-	Root   Hash // the receipt's boundary root
+	Request RequestHead
+	Input   SequenceInput
+	Output  []Token
+	Finish  FinishReason // as the receipt has it
+	Root    Hash         // the receipt's boundary root
 	// Boundaries are the leaves under it. To point in a search, a challenger has
 	// those that it computed itself.
 	Boundaries []Hash

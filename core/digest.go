@@ -123,23 +123,58 @@ func (s Sampler) Digest() Hash {
 	return d.sum()
 }
 
+// RequestHead is a request as its digest sees it: input, sampler and resumed
+// progress by their own digests.
+type RequestHead struct {
+	ChainID           uint64
+	ID                RequestID
+	Model             ModelID
+	Semantics         uint32
+	Provider          Address
+	Channel           ChannelID
+	Input             Hash // HashTokens
+	Prompt            uint32
+	Sampler           Hash
+	UserSeed          *uint64
+	NonceCommit       Hash
+	PriceIn, PriceOut Amount
+	Expiry            int64
+	Resume            *Hash
+	Pooling           Pooling
+}
+
+// Head returns the request's head.
+func (r *Request) Head() RequestHead {
+	h := RequestHead{ChainID: r.ChainID, ID: r.ID, Model: r.Model, Semantics: r.Semantics, Provider: r.Provider, Channel: r.Channel,
+		Input: HashTokens(r.Input), Prompt: r.Prompt, Sampler: r.Sampler.Digest(), UserSeed: r.UserSeed, NonceCommit: r.NonceCommit,
+		PriceIn: r.PriceIn, PriceOut: r.PriceOut, Expiry: r.Expiry, Pooling: r.Pooling}
+	if r.Resume != nil {
+		digest := r.Resume.Digest(r.ChainID)
+		h.Resume = &digest
+	}
+	return h
+}
+
 // Digest is what the consumer signs. It covers the input by its hash and the
 // resumed progress by its token chain.
-func (r *Request) Digest() Hash {
-	d := newDigest("koinon/request/1").u64(r.ChainID).hash(r.ID).hash(r.Model).u32(r.Semantics).
-		address(r.Provider).hash(r.Channel).hash(HashTokens(r.Input)).u32(r.Prompt).hash(r.Sampler.Digest())
-	if r.UserSeed != nil {
-		d.u32(1).u64(*r.UserSeed)
+func (r *Request) Digest() Hash { h := r.Head(); return h.Digest() }
+
+// Digest is the request's.
+func (h *RequestHead) Digest() Hash {
+	d := newDigest("koinon/request/1").u64(h.ChainID).hash(h.ID).hash(h.Model).u32(h.Semantics).
+		address(h.Provider).hash(h.Channel).hash(h.Input).u32(h.Prompt).hash(h.Sampler)
+	if h.UserSeed != nil {
+		d.u32(1).u64(*h.UserSeed)
 	} else {
 		d.u32(0).u64(0)
 	}
-	d.hash(r.NonceCommit).amount(r.PriceIn).amount(r.PriceOut).u64(uint64(r.Expiry))
-	if r.Resume != nil {
-		d.u32(1).hash(r.Resume.Digest(r.ChainID))
+	d.hash(h.NonceCommit).amount(h.PriceIn).amount(h.PriceOut).u64(uint64(h.Expiry))
+	if h.Resume != nil {
+		d.u32(1).hash(*h.Resume)
 	} else {
 		d.u32(0).hash(Hash{})
 	}
-	return d.text(string(r.Pooling)).sum()
+	return d.text(string(h.Pooling)).sum()
 }
 
 // Digest is what the provider signs with each chunk, on the given chain.

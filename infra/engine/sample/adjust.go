@@ -46,24 +46,25 @@ func HasPenalties(p *core.Sampler) bool {
 }
 
 func (d *Drawer) penalise(logits []float32, p *core.Sampler, past Past) {
+	past.each(func(t core.Token, count int) { d.shift(logits, t, penalised(p, logits[t], count)) })
+}
+
+// penalised is the logit l of a token that occurs, count times in the answer.
+func penalised(p *core.Sampler, l float32, count int) float32 {
 	repetition := float32(1)
 	if p.RepetitionPenalty > 0 {
 		repetition = float32(p.RepetitionPenalty) / micro
 	}
-	frequency, presence := millionths(p.FrequencyPenalty), millionths(p.PresencePenalty)
-	past.each(func(t core.Token, count int) {
-		l := logits[t]
-		if l > 0 {
-			l = l / repetition
-		} else {
-			l = float32(l * repetition)
-		}
-		if count > 0 {
-			l = l - float32(float32(count)*frequency)
-			l = l - presence
-		}
-		d.shift(logits, t, l)
-	})
+	if l > 0 {
+		l = l / repetition
+	} else {
+		l = float32(l * repetition)
+	}
+	if count > 0 {
+		l = l - float32(float32(count)*millionths(p.FrequencyPenalty))
+		l = l - millionths(p.PresencePenalty)
+	}
+	return l
 }
 
 func millionths(n int32) float32 { return float32(n) / micro }
