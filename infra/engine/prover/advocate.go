@@ -79,15 +79,15 @@ func accuseToken(c core.Computation, own core.Replayed) ([]byte, error) {
 		if i >= len(c.Output) || t == c.Output[i] || t < 0 {
 			continue
 		}
-		if !sample.Judged(c.Input.Sampler) {
-			return nil, core.Errorf(core.CodeInvalid, "draws with top-k, top-p, penalties, biases or a constraint are not judged on chain")
+		if !sample.Judged(&c.Input.Sampler) {
+			return nil, core.Errorf(core.CodeInvalid, "draws under a constraint are not judged on chain")
 		}
 		path, err := tokenPath(c.Output, i)
 		if err != nil {
 			return nil, err
 		}
 		return referee.Encode(referee.Claim{Token: &referee.TokenClaim{Output: uint32(i), Given: c.Output[i], Path: path, Better: t,
-			Sampler: c.Input.Sampler, Seed: c.Input.Seed}}), nil
+			Sampler: c.Input.Sampler, Seed: c.Input.Seed, Request: referee.OpeningOf(&c.Request)}}), nil
 	}
 	return nil, core.Errorf(core.CodeInvalid, "what is wrong with the answer is not judged on chain: every token and leaf is right")
 }

@@ -25,6 +25,7 @@ type Answer struct {
 
 	claim referee.Claim
 	trace *trace
+	draw  *draw // of a token
 }
 
 // Answer prepares the moves of disputes about a receipt. leaves are those under
@@ -48,6 +49,16 @@ func tokenPath(tokens []core.Token, i int) ([]core.Hash, error) {
 	return p.Path, err
 }
 
+// tokenAt shows the token at a position of input and output.
+func (a *Answer) tokenAt(at int) (core.Token, []core.Hash, error) {
+	list, i := a.tokens[:a.inputs], at
+	if at >= a.inputs {
+		list, i = a.tokens[a.inputs:], at-a.inputs
+	}
+	path, err := tokenPath(list, i)
+	return a.tokens[at], path, err
+}
+
 // Move returns the next move of the side whose turn it is. For the challenger
 // it fails with [ErrNothing] where it agrees with everything.
 func (a *Answer) Move(ctx context.Context, s *referee.State) (referee.Move, error) {
@@ -61,8 +72,14 @@ func (a *Answer) Move(ctx context.Context, s *referee.State) (referee.Move, erro
 	case referee.NeedLayer:
 		return a.reveal(s)
 	case referee.NeedTiles:
+		if s.Draw != nil && s.Draw.Hi > s.Draw.Lo {
+			return a.sums(s)
+		}
 		return a.tiles(s), nil
 	case referee.NeedChunks:
+		if s.Draw != nil && s.Draw.Count != nil {
+			return a.counts(s), nil
+		}
 		return a.chunks(s)
 	case referee.NeedStep:
 		return a.step(ctx, s)
@@ -75,7 +92,13 @@ func (a *Answer) Move(ctx context.Context, s *referee.State) (referee.Move, erro
 	case *referee.Layer:
 		return a.pickOperator(v)
 	case *referee.Claims:
-		return a.pickLogit(s, v)
+		return a.pickFromClaims(s, v)
+	case *referee.Sums:
+		return a.pickSum(s, v.Sums)
+	case *referee.Logits:
+		return a.pickFromTile(s, v)
+	case *referee.Counts:
+		return a.pickRun(s, v)
 	case *referee.Tiles:
 		return a.pickTile(s, v)
 	case *referee.Chunks:
@@ -117,8 +140,10 @@ func (a *Answer) search(s *referee.State) (referee.Move, error) {
 func (a *Answer) compute(ctx context.Context, s *referee.State) (err error) {
 	t, l := int(s.Claim.Position), int(s.Claim.Layer)
 	if a.trace != nil && a.claim.Position == s.Claim.Position && a.claim.Layer == s.Claim.Layer && (a.claim.Token == nil) == (s.Claim.Token == nil) {
+		a.claim = s.Claim
 		return nil
 	}
+	a.draw = nil
 	if t >= len(a.tokens) {
 		return fmt.Errorf("the answer has no position %d", t)
 	}
@@ -186,34 +211,6 @@ func (a *Answer) reveal(s *referee.State) (referee.Move, error) {
 	return m, err
 }
 
-// logits are all logits of a token trace.
-func (a *Answer) logits() ([]float32, error) {
-	return a.prover.linear(a.prover.Model.Head(), a.trace.results[0].values)
-}
-
-func greatest(logits []float32) core.Token {
-	best := 0
-	for i, l := range logits {
-		if l > logits[best] {
-			best = i
-		}
-	}
-	return core.Token(best)
-}
-
-func (a *Answer) claims(s *referee.State) (referee.Move, error) {
-	logits, err := a.logits()
-	if err != nil {
-		return nil, err
-	}
-	leaf, err := a.before(int(s.Claim.Position))
-	if err != nil {
-		return nil, err
-	}
-	top, t := greatest(logits), s.Claim.Token
-	return &referee.Claims{Norm: a.trace.results[0].commitment(), Leaf: *leaf, Top: top, TopLogit: logits[top], Given: logits[t.Given], Better: logits[t.Better]}, nil
-}
-
 func (a *Answer) tiles(s *referee.State) referee.Move {
 	o, r := a.operator(s)
 	m := &referee.Tiles{Segments: r.segment}
@@ -248,7 +245,7 @@ func (a *Answer) chunks(s *referee.State) (referee.Move, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &referee.Chunks{Values: sums[len(sums)-1], Sums: hashes(nil, sums)}, nil
+		return &referee.Chunks{Values: sums[len(sums)-1], Sums: hashes(nil, sums), Seen: a.seenOf(s)}, nil
 	case o.Kind == referee.Norm:
 		return &referee.Chunks{Lanes: runningSquares(a.trace.operand(o.A))}, nil
 	case o.Kind == referee.Linear:
@@ -321,6 +318,9 @@ func open(x []float32, from, to int) *referee.Vector {
 
 // step is the provider's last move.
 func (a *Answer) step(_ context.Context, s *referee.State) (_ referee.Move, err error) {
+	if s.Draw != nil && s.Draw.Count != nil {
+		return a.countStep(s)
+	}
 	o, _ := a.operator(s)
 	m, p := &referee.Step{}, a.prover
 	from := int(s.Tile) * commit.TileLen
@@ -333,11 +333,7 @@ func (a *Answer) step(_ context.Context, s *referee.State) (_ referee.Move, err 
 		return a.linearStep(s, o, operand())
 	case o.Kind == referee.Embed:
 		at := int(s.Claim.Position)
-		list := a.tokens[:a.inputs]
-		if m.Token = a.tokens[at]; at >= a.inputs {
-			list, at = a.tokens[a.inputs:], at-a.inputs
-		}
-		if m.Path, err = tokenPath(list, at); err != nil {
+		if m.Token, m.Path, err = a.tokenAt(at); err != nil {
 			return nil, err
 		}
 		m.Weights, err = p.weights(o.Weights, int(m.Token)/o.Weights.GroupRows(), int(s.Tile))

@@ -71,29 +71,6 @@ func (a *Answer) pickOperator(v *referee.Layer) (referee.Move, error) {
 	return nil, ErrNothing
 }
 
-func (a *Answer) pickLogit(s *referee.State, v *referee.Claims) (referee.Move, error) {
-	if v.Norm != a.trace.results[0].commitment() {
-		return &referee.PickOperator{}, nil
-	}
-	logits, err := a.logits()
-	if err != nil {
-		return nil, err
-	}
-	t := s.Claim.Token
-	for _, c := range []struct {
-		token core.Token
-		shown float32
-	}{{t.Given, v.Given}, {t.Better, v.Better}, {v.Top, v.TopLogit}} {
-		if int(c.token) < len(logits) && !sameBits(logits[c.token], c.shown) {
-			return &referee.PickLogit{Token: c.token}, nil
-		}
-	}
-	if top := greatest(logits); logits[top] > v.TopLogit {
-		return &referee.PickLogit{Token: top}, nil
-	}
-	return nil, ErrNothing
-}
-
 func (a *Answer) pickTile(s *referee.State, v *referee.Tiles) (referee.Move, error) {
 	o, r := a.operator(s)
 	switch o.Kind {
@@ -149,6 +126,9 @@ func (a *Answer) pickChunk(s *referee.State, v *referee.Chunks) (referee.Move, e
 		sums, err := a.prover.partial(a.prover.Model.Head(), int(s.Tile), a.trace.results[0].values)
 		if err != nil {
 			return nil, err
+		}
+		if m, err := a.pickUnnamed(s, v); m != nil || err != nil {
+			return m, err
 		}
 		return pick(firstDifference(v.Sums, hashes(nil, sums)))
 	case o.Kind == referee.Norm:

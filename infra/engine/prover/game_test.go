@@ -39,9 +39,16 @@ type scene struct {
 	seed    core.Seed
 	sampler core.Sampler
 	receipt core.Receipt
+	head    core.RequestHead
+	base    int // last tokens of the input that another provider delivered
 }
 
 func newScene(t testing.TB, s provertest.Shape, inputs, outputs int) *scene {
+	t.Helper()
+	return newSampledScene(t, s, inputs, 0, core.Sampler{Temperature: 800_000, MaxTokens: uint32(outputs), IgnoreEOS: true})
+}
+
+func newSampledScene(t testing.TB, s provertest.Shape, inputs, base int, sampler core.Sampler) *scene {
 	t.Helper()
 	b := s.File(t)
 	f, err := gguf.Parse(b)
@@ -57,12 +64,12 @@ func newScene(t testing.TB, s provertest.Shape, inputs, outputs int) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sc := &scene{t: t, prover: p, salt: core.Hash{1}, seed: core.Seed{2}, sampler: core.Sampler{Temperature: 800_000, MaxTokens: uint32(outputs), IgnoreEOS: true}}
+	sc := &scene{t: t, prover: p, salt: core.Hash{1}, seed: core.Seed{2}, sampler: sampler, base: base}
 	r := rand.New(rand.NewPCG(3, 4))
 	for range inputs {
 		sc.input = append(sc.input, core.Token(r.IntN(vocabulary)))
 	}
-	in := core.SequenceInput{Input: sc.input, Sampler: sc.sampler, Seed: sc.seed, Salt: sc.salt, Trace: true}
+	in := core.SequenceInput{Input: sc.input, Base: base, Sampler: sc.sampler, Seed: sc.seed, Salt: sc.salt, Trace: true}
 	q, err := m.NewSequence(in)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +89,10 @@ func newScene(t testing.TB, s provertest.Shape, inputs, outputs int) *scene {
 func (sc *scene) sign() {
 	sc.receipt = core.Receipt{Semantics: core.SemanticsV1, Model: sc.prover.Model.Root,
 		InputHash: core.HashTokens(sc.input), OutputHash: core.HashTokens(sc.output), Input: uint32(len(sc.input)), Billed: uint32(len(sc.input)), Output: uint32(len(sc.output)),
-		Sampler: sc.sampler.Digest(), Seed: sc.seed.Commitment(), BoundaryRoot: merkle.Root(sc.leaves)}
+		Sampler: sc.sampler.Digest(), Seed: sc.seed.Commitment(), BoundaryRoot: merkle.Root(sc.leaves), Finish: core.FinishLength}
+	r := &sc.receipt
+	sc.head = core.RequestHead{Model: r.Model, Semantics: r.Semantics, Input: r.InputHash, Prompt: r.Input - uint32(sc.base), Sampler: r.Sampler, NonceCommit: core.Hash{3}, Expiry: 99}
+	r.RequestHash = sc.head.Digest()
 }
 
 func (sc *scene) answer() *Answer { return sc.prover.Answer(sc.input, sc.output, sc.leaves, sc.salt) }
@@ -154,25 +164,31 @@ func anywhere(m *referee.Model, r *rand.Rand) mover {
 	return func(s *referee.State) (referee.Move, error) {
 		for range 1000 {
 			var move referee.Move
-			switch n := uint32(r.IntN(40)); s.Phase {
-			case referee.NeedOperator:
-				move = &referee.PickLogit{Token: core.Token(r.IntN(vocabulary))}
-				if n < 5 {
-					move = &referee.PickOperator{}
+			n, token := uint32(r.IntN(40)), core.Token(r.IntN(m.Vocabulary))
+			switch {
+			case s.Draw != nil && (s.Phase == referee.NeedOperator || s.Phase == referee.NeedTile && s.Draw.Hi > 0):
+				if c := s.Draw.Claims; n%2 == 0 { // one of which something was said
+					token = []core.Token{c.Given.Token, c.Better.Token, c.Top.Token}[r.IntN(3)]
 				}
-			case referee.NeedNode:
+				if s.Draw.Tile != nil {
+					token = core.Token(int(s.Draw.Lo)*commit.TileLen + r.IntN(commit.TileLen))
+				}
+				move = []referee.Move{&referee.PickLogit{Token: token}, &referee.PickOperator{}, &referee.PickSum{Run: n}, &referee.PickCount{Token: token, Answer: n < 20}}[r.IntN(4)]
+			case s.Phase == referee.NeedNode:
 				move = &referee.PickNode{Node: n}
-			case referee.NeedTile:
+			case s.Phase == referee.NeedTile:
 				move = &referee.PickTile{Tile: uint32(r.IntN(6)), Part: uint32(r.IntN(3))}
 			default:
-				move = &referee.PickChunk{Chunk: n}
+				if move = (&referee.PickChunk{Chunk: n}); s.Logit != nil && r.IntN(3) == 0 {
+					move = &referee.PickCount{Token: s.Logit.Token, Answer: n < 20}
+				}
 			}
 			probe := *s
 			if probe.Apply(m, move) == nil {
 				return move, nil
 			}
 		}
-		return nil, errors.New("no pick is possible")
+		return nil, fmt.Errorf("no pick is possible in phase %s", s.Phase)
 	}
 }
 
@@ -512,7 +528,7 @@ func (sc *scene) tokenClaim(a *Answer, output int, better core.Token) referee.Cl
 	if err != nil {
 		sc.t.Fatal(err)
 	}
-	return referee.Claim{Token: &referee.TokenClaim{Output: uint32(output), Given: sc.output[output], Path: path, Better: better, Sampler: sc.sampler, Seed: sc.seed}}
+	return referee.Claim{Token: &referee.TokenClaim{Output: uint32(output), Given: sc.output[output], Path: path, Better: better, Sampler: sc.sampler, Seed: sc.seed, Request: referee.OpeningOf(&sc.head)}}
 }
 
 func TestTrueTokensAreDefended(t *testing.T) {
@@ -555,24 +571,23 @@ func TestFalseTokensAreConvicted(t *testing.T) {
 			if c, ok := move.(*referee.Claims); ok {
 				switch round % 3 {
 				case 0:
-					c.Given = c.TopLogit
-					c.Better -= 40
+					c.Given.Logit = c.Top.Logit
+					c.Better.Logit -= 40
 				case 1:
-					c.Better -= 60
+					c.Better.Logit -= 60
 				case 2: // a greatest logit so great that the candidate drops out
-					c.Top, c.TopLogit, c.Given = sc.output[i], c.TopLogit+100, c.TopLogit+100
+					c.Given.Logit = c.Top.Logit + 100
+					c.Top = c.Given
 				}
 			}
 			if c, ok := move.(*referee.Chunks); ok && s.Logit != nil {
-				if from, _ := sc.prover.Model.Head().Group(int(s.Tile)); true {
-					switch s.Logit.Token {
-					case s.Claim.Token.Given:
-						c.Values[int(s.Logit.Token)-from] = s.Claims.Given
-					case s.Claim.Token.Better:
-						c.Values[int(s.Logit.Token)-from] = s.Claims.Better
+				from, _ := sc.prover.Model.Head().Group(int(s.Tile))
+				for _, said := range []referee.Shown{s.Draw.Claims.Given, s.Draw.Claims.Better} {
+					if said.Token == s.Logit.Token {
+						c.Values[int(said.Token)-from] = said.Logit
 					}
-					c.Sums[len(c.Sums)-1] = commit.Tile(c.Values)
 				}
+				c.Sums[len(c.Sums)-1] = commit.Tile(c.Values)
 			}
 			return move, err
 		}

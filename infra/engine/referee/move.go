@@ -8,6 +8,7 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
 	"github.com/koinon-network/koinon/infra/engine/commit"
+	"github.com/koinon-network/koinon/infra/engine/sample"
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
@@ -34,7 +35,8 @@ func (s Side) String() string {
 func (s Side) Other() Side { return Challenger + Provider - s }
 
 // Move is one message of a game: *Nodes, *PickNode, *Layer, *Claims,
-// *PickOperator, *PickLogit, *Tiles, *PickTile, *Chunks, *PickChunk or *Step.
+// *PickOperator, *PickLogit, *Tiles, *PickTile, *Chunks, *PickChunk or *Step; of a
+// draw also *PickSum, *Sums, *Logits, *PickCount or *Counts.
 type Move interface {
 	side() Side
 	tag() uint8
@@ -106,6 +108,9 @@ type Chunks struct {
 	// after each run of positions.
 	Sums  []core.Hash
 	Lanes []spec.Lanes // of a norm, after each tile of its operand
+	// Seen goes with the logit of a token of which nothing was said, where the
+	// sampler has penalties.
+	Seen *sample.Seen
 	// Exp and Result link a mix's first round to the commitments.
 	Exp    *HeadExp
 	Result *Vector // the tile of the result that holds the head
@@ -180,7 +185,8 @@ func DecodeMove(b []byte) (Move, error) {
 	if len(b) == 0 || len(b) > MaxMove {
 		return nil, fmt.Errorf("a move of %d bytes, possible are 1 to %d", len(b), MaxMove)
 	}
-	for _, m := range []Move{&Layer{}, &Claims{}, &PickOperator{}, &PickLogit{}, &Tiles{}, &PickTile{}, &Chunks{}, &PickChunk{}, &Step{}, &Nodes{}, &PickNode{}} {
+	for _, m := range []Move{&Layer{}, &Claims{}, &PickOperator{}, &PickLogit{}, &Tiles{}, &PickTile{}, &Chunks{}, &PickChunk{}, &Step{}, &Nodes{}, &PickNode{},
+		&PickCount{}, &PickSum{}, &Sums{}, &Logits{}, &Counts{}} {
 		if m.tag() == b[0] {
 			return m, Decode(b[1:], m)
 		}
@@ -245,6 +251,6 @@ func (s *Softmax) Segment(weights core.Hash) core.Hash {
 
 // Name is a move's kind, for people.
 func Name(m Move) string {
-	names := [...]string{"?", "layer", "claims", "pick operator", "pick logit", "tiles", "pick tile", "chunks", "pick chunk", "step", "nodes", "pick node"}
-	return names[m.tag()]
+	return map[uint8]string{1: "layer", 2: "claims", 3: "pick operator", 4: "pick logit", 5: "tiles", 6: "pick tile", 7: "chunks", 8: "pick chunk", 9: "step",
+		10: "nodes", 11: "pick node", 20: "pick count", 21: "pick sum", 22: "sums", 23: "logits", 24: "counts"}[m.tag()]
 }

@@ -76,7 +76,7 @@ type State struct {
 	Node    core.Hash   // the node, unless it is the topmost
 	Results []core.Hash // commitments, one for each operator
 	Input   core.Hash   // commitment to the residual stream of the leaf before
-	Claims  *Claims     // of a token
+	Draw    *Draw       // of a token
 
 	Operator, Head, Tile, Part uint32
 	Logit                      *PickLogit
@@ -167,7 +167,17 @@ func (s *State) apply(m *Model, move Move) error {
 	case *Layer:
 		return s.layer(m, v)
 	case *Claims:
-		return s.claims(v)
+		return s.claims(m, v)
+	case *PickCount:
+		return s.pickCount(v)
+	case *PickSum:
+		return s.pickSum(m, v)
+	case *Sums:
+		return s.sums(v)
+	case *Logits:
+		return s.logits(m, v)
+	case *Counts:
+		return s.counts(v)
 	case *PickOperator:
 		return s.pickOperator(m, v)
 	case *PickLogit:
@@ -262,7 +272,7 @@ func (s *State) operator(m *Model) *Operator {
 }
 
 func (s *State) tiles(m *Model, v *Tiles) error {
-	if s.Phase != NeedTiles {
+	if s.Phase != NeedTiles || s.summing() {
 		return errWrong
 	}
 	o := s.operator(m)
@@ -315,7 +325,7 @@ func (s *State) lastChunks() (*Chunks, error) {
 }
 
 func (s *State) pickTile(m *Model, v *PickTile) error {
-	if s.Phase != NeedTile {
+	if s.Phase != NeedTile || s.summing() {
 		return errWrong
 	}
 	o := s.operator(m)
@@ -365,7 +375,7 @@ func Runs(positions int) (n, length int) {
 const mixFan = 32
 
 func (s *State) chunks(m *Model, v *Chunks) error {
-	if s.Phase != NeedChunks {
+	if s.Phase != NeedChunks || s.counting() {
 		return errWrong
 	}
 	o := s.operator(m)
@@ -374,7 +384,7 @@ func (s *State) chunks(m *Model, v *Chunks) error {
 	case Norm:
 		err = s.normChunks(o, v)
 	case Linear:
-		err = s.linearChunks(o, v)
+		err = s.linearChunks(m, o, v)
 	case Score:
 		err = s.produces(v.Values)
 	case Mix:
@@ -403,7 +413,7 @@ func (s *State) Groups(o *Operator) (first, n int) {
 	return first, min(per, (o.Len-1)/o.Weights.GroupRows()+1-first)
 }
 
-func (s *State) linearChunks(o *Operator, v *Chunks) error {
+func (s *State) linearChunks(m *Model, o *Operator, v *Chunks) error {
 	columns := commit.Count(o.Weights.Cols)
 	first, n := s.Groups(o)
 	if len(v.Sums) != n*columns {
@@ -418,7 +428,7 @@ func (s *State) linearChunks(o *Operator, v *Chunks) error {
 		if err := s.produces(v.Values); err != nil {
 			return errors.New("the numbers are not those of the tile")
 		}
-	} else if err := s.checkLogit(v.Values[int(s.Logit.Token)-start]); err != nil {
+	} else if err := s.checkLogit(m, v.Values[int(s.Logit.Token)-start], v.Seen); err != nil {
 		return err
 	}
 	for g := range n {
@@ -482,6 +492,9 @@ func (s *State) linkMix(m *Model, o *Operator, v *Chunks) error {
 func (s *State) pickChunk(m *Model, v *PickChunk) error {
 	if s.Phase != NeedChunk {
 		return errWrong
+	}
+	if s.counting() {
+		return s.pickRun(v)
 	}
 	last, err := s.lastChunks()
 	if err != nil {

@@ -17,7 +17,10 @@ var errStep = errors.New("the step does not give what was committed to")
 // Work bounds the multiplications, or operations as costly, of the next move's
 // check: what a chain charges before it works.
 func (s *State) Work(m *Model) uint64 {
-	if s.Phase != NeedStep {
+	switch {
+	case s.Phase == NeedTiles && s.summing():
+		return commit.TileLen * 64 // exponentials
+	case s.Phase != NeedStep || s.counting():
 		return 1000
 	}
 	o := s.operator(m)
@@ -32,6 +35,9 @@ func (s *State) Work(m *Model) uint64 {
 
 // step executes the last step: an error means that it does not hold.
 func (s *State) step(m *Model, v *Step) error {
+	if s.counting() {
+		return s.countStep(v)
+	}
 	o := s.operator(m)
 	switch o.Kind {
 	case Embed:
@@ -90,11 +96,7 @@ func tokenAt(root core.Hash, t core.Token, at, of uint64, path []core.Hash) erro
 }
 
 func (s *State) embedStep(m *Model, o *Operator, v *Step) error {
-	root, at, of := s.InputHash, uint64(s.Claim.Position), uint64(s.Inputs)
-	if at >= of {
-		root, at, of = s.OutputHash, at-of, uint64(s.Outputs)
-	}
-	if err := tokenAt(root, v.Token, at, of, v.Path); err != nil {
+	if err := s.tokenOf(v.Token, s.Claim.Position, v.Path); err != nil {
 		return err
 	}
 	if v.Token < 0 || int(v.Token) >= o.Weights.Rows {

@@ -6,6 +6,7 @@ package provertest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -20,9 +21,10 @@ type Shape struct {
 	Format                                         gguf.Type
 	Tied                                           bool
 	Factors                                        bool // rotary factors
+	Tokens                                         int  // 0: Vocabulary
 }
 
-// Vocabulary is the number of tokens of the models.
+// Vocabulary is the number of tokens of most models.
 const Vocabulary = 400
 
 // File is the model's GGUF file; equal shapes give equal files.
@@ -36,7 +38,8 @@ func (s Shape) File(t testing.TB) []byte {
 		b.Set(key(k), uint32(v))
 	}
 	b.Set(key("attention.layer_norm_rms_epsilon"), float32(1e-5))
-	texts := make([]string, Vocabulary)
+	tokens := cmp.Or(s.Tokens, Vocabulary)
+	texts := make([]string, tokens)
 	for i := range texts {
 		if texts[i] = fmt.Sprintf("t%d", i); i < 256 {
 			texts[i] = byteRune(i)
@@ -61,9 +64,9 @@ func (s Shape) File(t testing.TB) []byte {
 		}
 	}
 	q, kv := s.Heads*s.HeadDim, s.KVHeads*s.HeadDim
-	add("token_embd.weight", s.Format, 0, 0.3, s.Width, Vocabulary)
+	add("token_embd.weight", s.Format, 0, 0.3, s.Width, tokens)
 	if !s.Tied {
-		add("output.weight", s.Format, 0, 0.3, s.Width, Vocabulary)
+		add("output.weight", s.Format, 0, 0.3, s.Width, tokens)
 	}
 	add("output_norm.weight", gguf.F32, 1, 0.1, s.Width)
 	if s.Factors {
