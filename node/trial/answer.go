@@ -13,7 +13,6 @@ import (
 	"github.com/koinon-network/koinon/core/merkle"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/model"
-	"github.com/koinon-network/koinon/infra/engine/sample"
 	"github.com/koinon-network/koinon/infra/verify"
 	"github.com/koinon-network/koinon/infra/voucher"
 	"github.com/koinon-network/koinon/infra/vrf"
@@ -68,9 +67,8 @@ type order struct {
 	in core.SequenceInput
 }
 
-// newOrder draws prompt, sampler and seed at random. Where judged is set, the
-// draws are of the kind that disputes judge.
-func (p *parties) newOrder(r *rand.Rand, info core.ModelInfo, judged bool) (*order, error) {
+// newOrder draws prompt, sampler and seed at random.
+func (p *parties) newOrder(r *rand.Rand, info core.ModelInfo) (*order, error) {
 	nonce := hash(r)
 	q := core.Request{ChainID: 564666, ID: hash(r), Model: info.ID, Semantics: info.Semantics, Provider: p.provider.Address(), Channel: hash(r),
 		NonceCommit: sha256.Sum256(nonce[:]), PriceIn: core.NewAmount(1 + r.Uint64N(1<<40)), PriceOut: core.NewAmount(1 + r.Uint64N(1<<40)), Expiry: 1_900_000_000}
@@ -78,9 +76,7 @@ func (p *parties) newOrder(r *rand.Rand, info core.ModelInfo, judged bool) (*ord
 		q.Input = append(q.Input, core.Token(r.IntN(info.Vocabulary)))
 	}
 	q.Prompt = uint32(len(q.Input))
-	if q.Sampler = randomSampler(r, info.Vocabulary); judged && !sample.Judged(q.Sampler) {
-		q.Sampler = core.Sampler{Temperature: q.Sampler.Temperature, MaxTokens: q.Sampler.MaxTokens, IgnoreEOS: q.Sampler.IgnoreEOS, MinP: q.Sampler.MinP}
-	}
+	q.Sampler = randomSampler(r, info.Vocabulary)
 	if r.IntN(4) == 0 {
 		seed := r.Uint64()
 		q.UserSeed = &seed

@@ -10,6 +10,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
+	"github.com/koinon-network/koinon/infra/engine/commit"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/model"
 	"github.com/koinon-network/koinon/infra/engine/prover"
@@ -129,6 +130,8 @@ func (g *game) take(m *referee.Model, s *referee.State, moves [][]byte) (err err
 
 func operatorOf(m *referee.Model, s *referee.State) string {
 	switch {
+	case s.Draw != nil && s.Draw.Count != nil:
+		return "count"
 	case s.Logit != nil:
 		return "logit"
 	case s.Claim.Token != nil:
@@ -188,7 +191,7 @@ func (c *court) accused(ctx context.Context) (g game, where string, err error) {
 }
 
 func (c *court) accuse(ctx context.Context, bent *model.Model, file []byte) (g game, ok bool, err error) {
-	o, err := c.newOrder(c.r, c.engine.Info(), true)
+	o, err := c.newOrder(c.r, c.engine.Info())
 	if err != nil {
 		return g, false, err
 	}
@@ -215,7 +218,7 @@ func (c *court) accuse(ctx context.Context, bent *model.Model, file []byte) (g g
 	if err != nil {
 		return g, false, err
 	}
-	claimed := core.Computation{Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
+	claimed := core.Computation{Request: ev.Request.Head(), Finish: ev.Receipt.Finish, Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
 	claim, err := c.truth.Accuse(ctx, claimed, own)
 	if err != nil {
 		return g, false, fmt.Errorf("a wrong answer cannot be accused: %w", err)
@@ -226,7 +229,7 @@ func (c *court) accuse(ctx context.Context, bent *model.Model, file []byte) (g g
 
 // defended plays an honest provider against a challenger that points at random.
 func (c *court) defended(ctx context.Context) (g game, err error) {
-	o, err := c.newOrder(c.r, c.engine.Info(), true)
+	o, err := c.newOrder(c.r, c.engine.Info())
 	if err != nil {
 		return g, err
 	}
@@ -244,7 +247,7 @@ func (c *court) defended(ctx context.Context) (g game, err error) {
 			return g, err
 		}
 	}
-	computation := core.Computation{Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
+	computation := core.Computation{Request: ev.Request.Head(), Finish: ev.Receipt.Finish, Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
 	g, err = play(ctx, c.judge, &ev.Receipt.Receipt, referee.Encode(claim), honest(c.truth, computation), c.pointer())
 	c.counted[g.operator]++
 	return g, err
@@ -260,7 +263,13 @@ func (c *court) candidate(ev *core.Evidence, o *order) (*referee.TokenClaim, err
 	p, err := merkle.Prove(leaves, i)
 	better := []core.Token{ev.Output[i]}
 	c.token(better)
-	return &referee.TokenClaim{Output: uint32(i), Given: ev.Output[i], Path: p.Path, Better: better[0], Sampler: o.in.Sampler, Seed: o.in.Seed}, err
+	return &referee.TokenClaim{Output: uint32(i), Given: ev.Output[i], Path: p.Path, Better: better[0], Sampler: o.in.Sampler, Seed: o.in.Seed,
+		Request: openingOf(ev)}, err
+}
+
+func openingOf(ev *core.Evidence) referee.Opening {
+	h := ev.Request.Head()
+	return referee.OpeningOf(&h)
 }
 
 // pointer points anywhere; where it may choose, at operators whose steps were
@@ -279,14 +288,11 @@ func (c *court) pointer() side {
 }
 
 func (c *court) point(s *referee.State) referee.Move {
+	if s.Draw != nil {
+		return c.pointDraw(s)
+	}
 	switch s.Phase {
 	case referee.NeedOperator:
-		if s.Claim.Token != nil {
-			if c.r.IntN(4) == 0 {
-				return &referee.PickOperator{}
-			}
-			return &referee.PickLogit{Token: core.Token(c.r.IntN(c.judge.Vocabulary))}
-		}
 		ops := c.judge.LeafProgram(int(s.Claim.Position), int(s.Claim.Layer)).Ops
 		i := c.rarest(ops)
 		return &referee.PickOperator{Operator: uint32(i), Head: uint32(c.r.IntN(max(ops[i].Heads, 1)))}
@@ -294,6 +300,22 @@ func (c *court) point(s *referee.State) referee.Move {
 		return &referee.PickTile{Tile: uint32(c.r.IntN(16)), Part: uint32(c.r.IntN(3))}
 	}
 	return &referee.PickChunk{Chunk: uint32(c.r.IntN(64))}
+}
+
+// pointDraw points at what was said of a draw, or within what decides it.
+func (c *court) pointDraw(s *referee.State) referee.Move {
+	token, n := core.Token(c.r.IntN(c.judge.Vocabulary)), uint32(c.r.IntN(64))
+	said := s.Draw.Claims
+	switch {
+	case s.Logit != nil:
+		token = s.Logit.Token
+	case s.Draw.Tile != nil:
+		token = core.Token(int(s.Draw.Lo)*commit.TileLen + c.r.IntN(commit.TileLen))
+	case n%2 == 0:
+		token = []core.Token{said.Given.Token, said.Better.Token, said.Top.Token}[c.r.IntN(3)]
+	}
+	return []referee.Move{&referee.PickLogit{Token: token}, &referee.PickOperator{}, &referee.PickSum{Run: n}, &referee.PickCount{Token: token, Answer: n < 32},
+		&referee.PickTile{Tile: n}, &referee.PickChunk{Chunk: n}}[c.r.IntN(6)]
 }
 
 func (c *court) rarest(ops []referee.Operator) int {

@@ -167,7 +167,7 @@ func (t *trial) answers(ctx context.Context) error {
 		n := min(1+t.r.IntN(maxBatch), t.options.Forgeries-t.result.Honest)
 		orders, inputs := make([]*order, n), make([]core.SequenceInput, n)
 		for i := range orders {
-			o, err := t.newOrder(t.r, t.engine.Info(), false)
+			o, err := t.newOrder(t.r, t.engine.Info())
 			if err != nil {
 				return err
 			}
@@ -271,7 +271,7 @@ func (t *trial) audit(ctx context.Context) error {
 	m := t.engines[len(t.engines)-1]
 	for i := range audits {
 		t.options.Progress("audits", i, audits)
-		o, err := t.newOrder(t.r, m.Info(), true)
+		o, err := t.newOrder(t.r, m.Info())
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ type situation struct {
 	move  referee.Move
 }
 
-// situations are those of true games at every operator, and of one over a token.
+// situations are those of true games at every operator, and of some over a token.
 func situations(f testing.TB, sc *scene) (out []situation) {
 	r := rand.New(rand.NewPCG(1, 2))
 	m := sc.prover.Model
@@ -46,14 +46,18 @@ func situations(f testing.TB, sc *scene) (out []situation) {
 	if sc.output[0] == better {
 		better++
 	}
-	note(sc.open(sc.tokenClaim(a, 0, better)), a.mover(), anywhere(m, r))
+	for range 12 {
+		note(sc.open(sc.tokenClaim(a, 0, better)), a.mover(), anywhere(m, r))
+	}
 	return out
 }
 
 // A stranger's bytes are a move that holds, or an error that leaves the state as
 // it was: never a panic.
 func FuzzMove(f *testing.F) {
-	sc := newScene(f, shapes[1], 12, 3)
+	sampler := samplers["everything"]
+	sampler.TopK, sampler.MaxTokens, sampler.IgnoreEOS = 50, 3, true
+	sc := newSampledScene(f, shapes[1], 12, 1, sampler)
 	all := situations(f, sc)
 	for i, s := range all {
 		f.Add(uint(i), referee.EncodeMove(s.move))

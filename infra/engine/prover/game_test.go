@@ -174,6 +174,8 @@ func anywhere(m *referee.Model, r *rand.Rand) mover {
 					token = core.Token(int(s.Draw.Lo)*commit.TileLen + r.IntN(commit.TileLen))
 				}
 				move = []referee.Move{&referee.PickLogit{Token: token}, &referee.PickOperator{}, &referee.PickSum{Run: n}, &referee.PickCount{Token: token, Answer: n < 20}}[r.IntN(4)]
+			case s.Phase == referee.NeedOperator:
+				move = &referee.PickOperator{Operator: n % 8}
 			case s.Phase == referee.NeedNode:
 				move = &referee.PickNode{Node: n}
 			case s.Phase == referee.NeedTile:

@@ -3,7 +3,9 @@ package prover
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
@@ -194,35 +196,36 @@ func (f *fabulist) Move(ctx context.Context, s *referee.State) (referee.Move, er
 // win, whatever it says of logits, counts, cuts and sums.
 func TestFalseDrawsAreConvicted(t *testing.T) {
 	reached := map[string]bool{}
-	for name, s := range samplers {
+	for _, name := range slices.Sorted(maps.Keys(samplers)) {
+		s := samplers[name]
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(8, 6))
 			sc := drawScene(t, s, 2)
 			drawn := append([]core.Token(nil), sc.output...)
-			for lie, tell := range lies {
+			for _, lie := range slices.Sorted(maps.Keys(lies)) {
 				for range 6 {
 					i := len(drawn) - 1 // what follows it would differ too
 					sc.output = append([]core.Token(nil), drawn...)
+					sc.output[i] = (drawn[i] + 1 + core.Token(r.IntN(wide.Tokens-1))) % core.Token(wide.Tokens)
 					sc.sign()
-					likely := sc.near(r, i)
-					for sc.output[i] == drawn[i] {
-						sc.output[i] = core.Token(r.IntN(wide.Tokens))
-					}
-					if r.IntN(2) == 0 { // one that is likely
-						sc.output[i] = likely
-					}
-					sc.sign()
-					a := &fabulist{sc.answer(), r, reached}
-					s := sc.open(sc.tokenClaim(a.Answer, i, drawn[i]))
-					if err := a.compute(t.Context(), s); err != nil {
+					first := sc.answer()
+					s := sc.open(sc.tokenClaim(first, i, drawn[i]))
+					if err := first.compute(t.Context(), s); err != nil {
 						t.Fatal(err)
 					}
-					d, err := a.drawn(s)
+					d, err := first.drawn(s)
 					if err != nil {
 						t.Fatal(err)
 					}
-					tell(r, d, sc.output[i], drawn[i])
+					lies[lie](r, d, sc.output[i], drawn[i])
 					d.follow()
+					if w := d.winner(sc.seed, uint32(sc.base+i)); w != drawn[i] {
+						sc.output[i] = w // what would be drawn if the lie were true
+					}
+					sc.sign()
+					a := &fabulist{sc.answer(), r, reached}
+					a.trace, a.draw, a.claim = first.trace, d, first.claim
+					s = sc.open(sc.tokenClaim(a.Answer, i, drawn[i]))
 					o := play(t, sc.prover.Model, s, func(s *referee.State) (referee.Move, error) { return a.Move(t.Context(), s) }, sc.answer().mover())
 					if s.Phase == referee.Held || o.stuck != referee.Provider {
 						t.Fatalf("%s: %+v", lie, o)
@@ -238,24 +241,15 @@ func TestFalseDrawsAreConvicted(t *testing.T) {
 	}
 }
 
-// near is a token that is likelier than most, and not the one that was drawn.
-func (sc *scene) near(r *rand.Rand, output int) core.Token {
-	a, drawn := sc.answer(), sc.output[output]
-	s := sc.open(sc.tokenClaim(a, output, (drawn+1)%core.Token(wide.Tokens)))
-	if err := a.compute(sc.t.Context(), s); err != nil {
-		sc.t.Fatal(err)
-	}
-	d, err := a.drawn(s)
-	if err != nil {
-		sc.t.Fatal(err)
-	}
-	best := core.Token(-1)
-	for range 300 {
-		if t := core.Token(r.IntN(len(d.adjusted))); t != drawn && (best < 0 || d.adjusted[t] > d.adjusted[best]) {
-			best = t
+// winner is the token that these numbers draw.
+func (d *draw) winner(seed core.Seed, position uint32) core.Token {
+	best := sample.Candidate{Token: d.top, Logit: d.adjusted[d.top]}
+	for i, l := range d.adjusted {
+		if c := (sample.Candidate{Token: core.Token(i), Logit: l}); d.cut.Wins(d.sampler, seed, position, c, best) {
+			best = c
 		}
 	}
-	return best
+	return best.Token
 }
 
 // Draws under a constraint are refused by name, and so is what is not the
