@@ -148,12 +148,19 @@ func (s *scene) sign(honest engine, o order, request core.RequestID) core.Signed
 		Provider: provider.Address(), Channel: core.ChannelID(s.channel), InputHash: core.HashTokens(o.input), OutputHash: core.HashTokens(o.output),
 		Sampler: o.sampler.Digest(), Seed: o.seed.Commitment(), Input: uint32(len(o.input)), Output: uint32(len(o.output)), Billed: uint32(len(o.input)),
 		Finish: core.FinishLength, BoundaryRoot: merkle.Root(o.leaves), PriceIn: core.NewAmount(10), PriceOut: core.NewAmount(100), Issued: s.chain.Now(), Expiry: s.chain.Now() + 86400}}
+	r.RequestHash = head(&r.Receipt).Digest()
 	sig, err := provider.Sign(r.Digest())
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	r.Signature = sig
 	return r
+}
+
+// head is that of the request which the receipt answers.
+func head(r *core.Receipt) *core.RequestHead {
+	return &core.RequestHead{ChainID: r.ChainID, ID: r.Request, Model: r.Model, Semantics: r.Semantics, Provider: r.Provider, Channel: r.Channel, Input: r.InputHash,
+		Prompt: r.Input, Sampler: r.Sampler, PriceIn: r.PriceIn, PriceOut: r.PriceOut, Expiry: r.Expiry}
 }
 
 const cost = 24*10 + 6*100
@@ -422,7 +429,8 @@ func TestWrongTokensAreConvicted(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.deliver(s.openMsg(challenger, referee.Claim{Token: &referee.TokenClaim{Output: uint32(i), Given: o.output[i], Path: path, Better: own, Sampler: o.sampler, Seed: o.seed}}))
+				s.deliver(s.openMsg(challenger, referee.Claim{Token: &referee.TokenClaim{Output: uint32(i), Given: o.output[i], Path: path, Better: own, Sampler: o.sampler, Seed: o.seed,
+					Request: referee.OpeningOf(head(&s.receipt.Receipt))}}))
 				d, _ := s.play(1, honest.prover.Answer(o.input, o.output, o.leaves, o.salt), accuser)
 				if d.Winner != "challenger" {
 					t.Errorf("%+v", d)
