@@ -21,8 +21,8 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/model"
 	"github.com/koinon-network/koinon/infra/engine/prover"
-	"github.com/koinon-network/koinon/infra/engine/prover/provertest"
 	"github.com/koinon-network/koinon/infra/engine/referee"
+	"github.com/koinon-network/koinon/infra/engine/tiny"
 	"github.com/koinon-network/koinon/infra/ledger/fixture"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	ledgermodel "github.com/koinon-network/koinon/infra/ledger/x/model"
@@ -44,7 +44,7 @@ const (
 	purseEach = 1_000_000_000
 )
 
-var shape = provertest.Shape{Arch: "qwen2", Layers: 2, Width: 320, Hidden: 352, Heads: 5, KVHeads: 1, HeadDim: 64, Format: gguf.Q8_0, Tied: true}
+var shape = tiny.Shape{Arch: "qwen2", Layers: 2, Width: 320, Hidden: 352, Heads: 5, KVHeads: 1, HeadDim: 64, Format: gguf.Q8_0, Tied: true}
 
 // engine is an open model with its prover.
 type engine struct {
@@ -100,7 +100,7 @@ func newOrder(seed byte) order {
 	r := rand.New(rand.NewPCG(uint64(seed), 1))
 	o := order{sampler: core.Sampler{Temperature: 700_000, MaxTokens: 6, IgnoreEOS: true}, seed: core.Seed{seed}, salt: core.Hash{seed, 1}}
 	for range 24 {
-		o.input = append(o.input, core.Token(r.IntN(provertest.Vocabulary-1)))
+		o.input = append(o.input, core.Token(r.IntN(tiny.Vocabulary-1)))
 	}
 	return o
 }
@@ -294,7 +294,7 @@ func TestOtherWeightsAreConvicted(t *testing.T) {
 			cheat := open(t, changed(t, b, name, change))
 			o := newOrder(3)
 			if name == "token_embd.weight" {
-				o.input[5] = provertest.Vocabulary / 2
+				o.input[5] = tiny.Vocabulary / 2
 			}
 			o = cheat.answer(t, o)
 			s := newScene(t, honest, o)

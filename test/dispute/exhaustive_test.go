@@ -7,13 +7,13 @@ import (
 
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/prover"
-	"github.com/koinon-network/koinon/infra/engine/prover/provertest"
 	"github.com/koinon-network/koinon/infra/engine/referee"
+	"github.com/koinon-network/koinon/infra/engine/tiny"
 	"github.com/koinon-network/koinon/infra/ledger/x/verify"
 )
 
 // small is a model whose games are short enough to be explored whole.
-var small = provertest.Shape{Arch: "llama", Layers: 1, Width: 64, Hidden: 32, Heads: 2, KVHeads: 1, HeadDim: 32, Format: gguf.Q8_0, Tied: true}
+var small = tiny.Shape{Arch: "llama", Layers: 1, Width: 64, Hidden: 32, Heads: 2, KVHeads: 1, HeadDim: 32, Format: gguf.Q8_0, Tied: true}
 
 // explorer walks through every course of a dispute: at each turn a side moves at
 // once, or in the last second of its time; the side that is not honest may

@@ -9,6 +9,7 @@ import (
 	"github.com/koinon-network/koinon/core/merkle"
 	"github.com/koinon-network/koinon/infra/engine/commit"
 	"github.com/koinon-network/koinon/infra/engine/referee"
+	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
 // ErrNothing says that a challenger finds nothing wrong with what the other
@@ -170,7 +171,11 @@ func (a *Answer) boundary(t, l int, x, k, v core.Hash) (*referee.Boundary, error
 func (a *Answer) before(p int) (*referee.Boundary, error) {
 	b := &a.trace.before
 	var k, v core.Hash
-	if b.Keys != nil {
+	switch {
+	case b.Keys == nil:
+	case a.prover.Model.Int8():
+		k, v = commit.Encoded(referee.Kept(b.Keys[p])), commit.Encoded(referee.Kept(b.Values[p]))
+	default:
 		k, v = commit.Vector(b.Keys[p]), commit.Vector(b.Values[p])
 	}
 	l := int(a.claim.Layer) - 1
@@ -193,6 +198,9 @@ func (a *Answer) reveal(s *referee.State) (referee.Move, error) {
 			m.Heads = append(m.Heads, segment)
 		}
 	}
+	if p.Route >= 0 {
+		m.Routed = tr.results[p.Route].values
+	}
 	var k, v core.Hash
 	if p.K >= 0 {
 		k, v = m.Results[p.K], m.Results[p.V]
@@ -213,24 +221,19 @@ func (a *Answer) reveal(s *referee.State) (referee.Move, error) {
 
 func (a *Answer) tiles(s *referee.State) referee.Move {
 	o, r := a.operator(s)
-	m := &referee.Tiles{Segments: r.segment}
+	m := &referee.Tiles{Segments: r.segment, Tiles: r.tiles(s.Head)}
 	switch o.Kind {
-	case referee.Score, referee.Exp:
-		m.Tiles = commit.Tiles(nil, r.heads[s.Head])
-		if o.Kind == referee.Exp {
-			m.Softmax, m.Running = &r.softmax[s.Head], running(r.heads[s.Head])
-		}
-		return m
+	case referee.Exp:
+		m.Softmax, m.Running = &r.softmax[s.Head], running(r.heads[s.Head])
 	case referee.Mix:
 		m.Segments = a.parts(r.values)
 	}
-	m.Tiles = commit.Tiles(nil, r.values)
 	return m
 }
 
-// parts are the hashes of the heads' parts of an attention's result.
+// parts are the hashes of an attention's parts.
 func (a *Answer) parts(x []float32) (out []core.Hash) {
-	d := a.prover.Model.HeadDim()
+	d := a.prover.Model.Part()
 	for at := 0; at < len(x); at += d {
 		out = append(out, commit.Tile(x[at:at+d]))
 	}
@@ -241,7 +244,9 @@ func (a *Answer) chunks(s *referee.State) (referee.Move, error) {
 	o, r := a.operator(s)
 	switch {
 	case s.Logit != nil:
-		sums, err := a.prover.partial(a.prover.Model.Head(), int(s.Tile), a.trace.results[0].values)
+		head := a.prover.Model.Head()
+		from, to := head.Group(int(s.Tile))
+		sums, err := a.prover.partial(head, from, to, a.trace.results[0].values)
 		if err != nil {
 			return nil, err
 		}
@@ -250,7 +255,7 @@ func (a *Answer) chunks(s *referee.State) (referee.Move, error) {
 		return &referee.Chunks{Lanes: runningSquares(a.trace.operand(o.A))}, nil
 	case o.Kind == referee.Linear:
 		return a.linearChunks(s, o, r)
-	case o.Kind == referee.Score:
+	case o.Kind == referee.Score || o.Kind == referee.Weigh:
 		return &referee.Chunks{Values: tile(r.heads[s.Head], int(s.Tile))}, nil
 	}
 	return a.mixChunks(s, o, r), nil
@@ -271,7 +276,8 @@ func (a *Answer) linearChunks(s *referee.State, o *referee.Operator, r *result) 
 	m := &referee.Chunks{Values: tile(r.values, int(s.Tile))}
 	first, n := s.Groups(o)
 	for g := range n {
-		sums, err := a.prover.partial(o.Weights, first+g, a.trace.operand(o.A))
+		from, to := s.GroupRows(o, first+g)
+		sums, err := a.prover.partial(o.Weights, from, to, a.trace.operand(o.A))
 		if err != nil {
 			return nil, err
 		}
@@ -280,16 +286,15 @@ func (a *Answer) linearChunks(s *referee.State, o *referee.Operator, r *result) 
 	return m, nil
 }
 
-// mixSums are the sums of the disputed head after each run of positions.
+// mixSums are the sums of the disputed part after each run of positions.
 func (a *Answer) mixSums(s *referee.State, o *referee.Operator) (sums [][]float32) {
-	p, exps := a.prover, &a.trace.results[o.A]
-	h := int(s.Tile)
+	p, part := a.prover, int(s.Tile)
 	lo, hi := int(s.Lo), int(s.Hi)
-	acc := p.mixed(a.trace, make([]float32, p.Model.HeadDim()), exps.heads[h], h, 0, lo)
+	acc := p.mixed(a.trace, o, make([]float32, p.Model.MixState()), part, o.Origin, lo)
 	n, length := referee.Runs(hi - lo)
 	for i := range n {
 		from := lo + i*length
-		acc = p.mixed(a.trace, acc, exps.heads[h], h, from, min(hi, from+length))
+		acc = p.mixed(a.trace, o, acc, part, from, min(hi, from+length))
 		sums = append(sums, acc)
 	}
 	return sums
@@ -301,12 +306,20 @@ func (a *Answer) mixChunks(s *referee.State, o *referee.Operator, r *result) ref
 	if s.Linked {
 		return m
 	}
-	exps, h := &a.trace.results[o.A], int(s.Tile)
+	model, part := a.prover.Model, int(s.Tile)
 	m.Values = sums[len(sums)-1]
-	m.Exp = &referee.HeadExp{Segments: exps.segment, Weights: exps.weights[h], Softmax: exps.softmax[h]}
-	from := h * a.prover.Model.HeadDim()
-	m.Result = open(r.values, from, from+1)
+	m.Exp = headExp(&a.trace.results[o.B], model.HeadOf(part))
+	if model.Int8() {
+		m.Weighed = a.trace.results[o.A].segment
+	}
+	from, to := referee.PartsAround(model.Part(), o.Len, part)
+	m.Result = open(r.values, from, to)
 	return m
+}
+
+// headExp opens one head of an exp.
+func headExp(exps *result, h int) *referee.HeadExp {
+	return &referee.HeadExp{Segments: exps.segment, Weights: exps.weights[h], Softmax: exps.softmax[h]}
 }
 
 // open shows the tiles of x that hold the numbers from position from to to.
@@ -336,7 +349,8 @@ func (a *Answer) step(_ context.Context, s *referee.State) (_ referee.Move, err 
 		if m.Token, m.Path, err = a.tokenAt(at); err != nil {
 			return nil, err
 		}
-		m.Weights, err = p.weights(o.Weights, int(m.Token)/o.Weights.GroupRows(), int(s.Tile))
+		group, _ := o.Weights.Groups(int(m.Token), int(m.Token)+1)
+		m.Weights, err = p.weights(o.Weights, group, int(s.Tile))
 	case o.Kind == referee.Norm:
 		x := operand()
 		if c := int(s.Chunk); c < commit.Count(len(x)) {
@@ -346,9 +360,13 @@ func (a *Answer) step(_ context.Context, s *referee.State) (_ referee.Move, err 
 		m.A = open(x, from, to)
 		m.Weights, err = p.weights(o.Weights, 0, int(s.Tile))
 	case o.Kind == referee.Score:
-		at, d := from+int(s.Chunk), p.Model.HeadDim()
+		d, at := p.Model.HeadDim(), o.Origin+from+int(s.Chunk)
+		if at < o.First {
+			break
+		}
 		m.A = open(operand(), int(s.Head)*d, (int(s.Head)+1)*d)
-		m.Boundary, m.Row, err = a.row(at, int(s.Head), false)
+		lo, hi := p.Model.HeadRange(int(s.Head))
+		err = a.row(m, at, a.trace.before.Keys[at], lo, hi, true, true)
 	case o.Kind == referee.Exp:
 		if s.Part == referee.PartSum {
 			m.Values = tile(a.trace.results[s.Operator].heads[s.Head], int(s.Tile))
@@ -356,32 +374,68 @@ func (a *Answer) step(_ context.Context, s *referee.State) (_ referee.Move, err 
 		}
 		scores := &a.trace.results[o.A]
 		m.Segments, m.A = scores.segment, open(scores.heads[s.Head], from, to)
+	case o.Kind == referee.Weigh:
+		i := from + int(s.Chunk)
+		at := o.Origin + i
+		if at < o.First {
+			break
+		}
+		exps, h := &a.trace.results[o.A], p.Model.HeadOf(int(s.Head))
+		m.Exp, m.A = headExp(exps, h), open(exps.heads[h], i, i+1)
+		lo, hi := p.Model.PartRange(int(s.Head))
+		err = a.row(m, at, a.trace.before.Values[at], lo, hi, false, true)
 	case o.Kind == referee.Mix:
 		return a.mixStep(s, o)
-	case o.Kind == referee.Rotate:
-		m.A = open(operand(), from, to) // whole heads: their length divides a tile's
-		if f := p.Model.Factors(); f.First != 0 {
-			m.Weights, err = p.weights(f, 0, 0)
-		}
-	case o.Kind == referee.Bias:
-		m.A = open(operand(), from, to)
-		m.Weights, err = p.weights(o.Weights, 0, int(s.Tile))
+	case o.Kind == referee.Keep:
+		lo, hi := referee.KeptFrom(len(operand()), int(s.Tile))
+		m.A = open(operand(), lo, hi)
+	case o.Kind == referee.Route:
+		m.A = open(operand(), 0, len(operand()))
 	default:
-		m.A, m.B = open(operand(), from, to), open(a.trace.operand(o.B), from, to)
+		err = a.elementStep(m, s, o, from, to)
 	}
 	return m, err
 }
 
-// row opens the leaf at a position and this head's part of its key or value.
-func (a *Answer) row(at, head int, value bool) (*referee.Boundary, *referee.Vector, error) {
-	b, err := a.before(at)
-	x := a.trace.before.Keys[at]
-	if value {
-		x = a.trace.before.Values[at]
+// elementStep opens what an operator needs that works on its operands' tiles.
+func (a *Answer) elementStep(m *referee.Step, s *referee.State, o *referee.Operator, from, to int) (err error) {
+	p, lo, hi := a.prover, from, to
+	if d := p.Model.HeadDim(); o.Kind == referee.Rotate || o.Kind == referee.HeadNorm { // whole heads
+		lo, hi = from/d*d, min(o.Len, (to+d-1)/d*d)
 	}
-	m := a.prover.Model
-	from := head / (m.Heads() / m.KVHeads()) * m.HeadDim()
-	return b, open(x, from, from+m.HeadDim()), err
+	if o.A != referee.Nothing {
+		m.A = open(a.trace.operand(o.A), lo, hi)
+	}
+	switch o.Kind {
+	case referee.Blend:
+		m.C = open(a.trace.operand(o.C), o.At, o.At+1)
+		m.B = open(a.trace.operand(o.B), from, to)
+	case referee.Add, referee.Gate:
+		m.B = open(a.trace.operand(o.B), from, to)
+	case referee.Bias:
+		m.Weights, err = p.weights(o.Weights, 0, int(s.Tile))
+	case referee.HeadNorm:
+		m.Weights, err = p.weights(o.Weights, 0, 0)
+	case referee.Rotate:
+		if f := p.Model.Factors(o.RoPE); f.There() {
+			m.Weights, err = p.weights(f, 0, 0)
+		}
+	}
+	return err
+}
+
+// row opens the leaf at a position and some numbers of its key or value; of an
+// int8 cache the quants, the scales or both.
+func (a *Answer) row(m *referee.Step, at int, x []float32, from, to int, quants, scales bool) (err error) {
+	if m.Boundary, err = a.before(at); err != nil {
+		return err
+	}
+	if a.prover.Model.Int8() {
+		m.Kept = referee.OpenKept(referee.Kept(x), len(x), from, to, quants, scales)
+	} else {
+		m.Row = open(x, from, to)
+	}
+	return nil
 }
 
 func (a *Answer) linearStep(s *referee.State, o *referee.Operator, x []float32) (referee.Move, error) {
@@ -391,7 +445,8 @@ func (a *Answer) linearStep(s *referee.State, o *referee.Operator, x []float32) 
 	group, column := first+int(s.Chunk)/columns, int(s.Chunk)%columns
 	m := &referee.Step{A: open(x, column*commit.TileLen, min(w.Cols, (column+1)*commit.TileLen))}
 	if column > 0 {
-		sums, err := a.prover.partial(w, group, x)
+		from, to := s.GroupRows(o, group)
+		sums, err := a.prover.partial(w, from, to, x)
 		if err != nil {
 			return nil, err
 		}
@@ -403,13 +458,21 @@ func (a *Answer) linearStep(s *referee.State, o *referee.Operator, x []float32) 
 }
 
 func (a *Answer) mixStep(s *referee.State, o *referee.Operator) (referee.Move, error) {
-	p, at, h := a.prover, int(s.Lo), int(s.Tile)
-	weights := a.trace.results[o.A].heads[h]
-	m := &referee.Step{A: open(weights, at, at+1)}
-	if at > 0 {
-		m.Before = p.mixed(a.trace, make([]float32, p.Model.HeadDim()), weights, h, 0, at)
+	p, at, part := a.prover, int(s.Lo), int(s.Tile)
+	heads := a.trace.results[o.A].heads
+	weights, i := heads[part*len(heads)/p.Model.Parts()], at-o.Origin
+	lo, hi := i, i+1
+	if p.Model.Int8() {
+		lo = i / spec.Block * spec.Block
+		hi = min(len(weights), lo+spec.Block)
 	}
-	var err error
-	m.Boundary, m.Row, err = a.row(at, h, true)
-	return m, err
+	m := &referee.Step{A: open(weights, lo, hi)}
+	if at > o.Origin {
+		m.Before = p.mixed(a.trace, o, make([]float32, p.Model.MixState()), part, o.Origin, at)
+	}
+	if at < o.First {
+		return m, nil
+	}
+	from, to := p.Model.PartRange(part)
+	return m, a.row(m, at, a.trace.before.Values[at], from, to, true, false)
 }

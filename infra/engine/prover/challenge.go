@@ -81,16 +81,12 @@ func (a *Answer) pickTile(s *referee.State, v *referee.Tiles) (referee.Move, err
 			return &referee.PickTile{Tile: uint32(h)}, nil
 		}
 	}
-	own := r.values
-	if o.Kind == referee.Score {
-		own = r.heads[s.Head]
-	}
-	i := firstDifference(v.Tiles, commit.Tiles(nil, own))
+	i := firstDifference(v.Tiles, r.tiles(s.Head))
 	if i < 0 {
 		return nil, ErrNothing
 	}
-	if o.Kind == referee.Mix { // the parts do not belong to the tile: any head of it shows that
-		i = i * commit.TileLen / a.prover.Model.HeadDim()
+	if o.Kind == referee.Mix { // the parts do not belong to the tile: any part of it shows that
+		i = i * commit.TileLen / a.prover.Model.Part()
 	}
 	return &referee.PickTile{Tile: uint32(i)}, nil
 }
@@ -123,7 +119,9 @@ func (a *Answer) pickChunk(s *referee.State, v *referee.Chunks) (referee.Move, e
 	}
 	switch {
 	case s.Logit != nil:
-		sums, err := a.prover.partial(a.prover.Model.Head(), int(s.Tile), a.trace.results[0].values)
+		head := a.prover.Model.Head()
+		from, to := head.Group(int(s.Tile))
+		sums, err := a.prover.partial(head, from, to, a.trace.results[0].values)
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +141,7 @@ func (a *Answer) pickChunk(s *referee.State, v *referee.Chunks) (referee.Move, e
 			return nil, err
 		}
 		return pick(firstDifference(v.Sums, own.(*referee.Chunks).Sums))
-	case o.Kind == referee.Score:
+	case o.Kind == referee.Score || o.Kind == referee.Weigh:
 		own := tile(r.heads[s.Head], int(s.Tile))
 		for i := range min(len(own), len(v.Values)) {
 			if !sameBits(own[i], v.Values[i]) {

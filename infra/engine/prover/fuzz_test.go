@@ -103,11 +103,12 @@ func FuzzAdmit(f *testing.F) {
 		if len(description)+len(index) > referee.MaxAdmission {
 			return
 		}
-		a := referee.Admission{Description: description, Index: index}
+		a := referee.Admission{Semantics: core.SemanticsV1, Description: description, Index: index}
 		root, err := admitted(&a)
 		if err != nil {
 			return
 		}
+		a.Root = root
 		m, err := referee.Admit(root, a)
 		if err != nil {
 			return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/koinon-network/koinon/core"
@@ -13,11 +14,11 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/commit"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/model"
-	"github.com/koinon-network/koinon/infra/engine/prover/provertest"
 	"github.com/koinon-network/koinon/infra/engine/referee"
+	"github.com/koinon-network/koinon/infra/engine/tiny"
 )
 
-var shapes = []provertest.Shape{
+var shapes = []tiny.Shape{
 	{Arch: "qwen2", Layers: 2, Width: 320, Hidden: 352, Heads: 5, KVHeads: 1, HeadDim: 64, Format: gguf.Q8_0, Tied: true},
 	{Arch: "llama", Layers: 3, Width: 64, Hidden: 544, Heads: 4, KVHeads: 2, HeadDim: 16, Format: gguf.Q4_0, Factors: true},
 	{Arch: "llama", Layers: 1, Width: 48, Hidden: 40, Heads: 3, KVHeads: 3, HeadDim: 16, Format: gguf.F16},
@@ -26,7 +27,10 @@ var shapes = []provertest.Shape{
 	{Arch: "qwen2", Layers: 1, Width: 64, Hidden: 300, Heads: 2, KVHeads: 2, HeadDim: 32, Format: gguf.F32},
 }
 
-const vocabulary = provertest.Vocabulary
+// every has the architectures too.
+var every = append(shapes[:len(shapes):len(shapes)], tiny.All()...)
+
+const vocabulary = tiny.Vocabulary
 
 // scene is an answer of a model with everything that both sides hold.
 type scene struct {
@@ -43,19 +47,19 @@ type scene struct {
 	base    int // last tokens of the input that another provider delivered
 }
 
-func newScene(t testing.TB, s provertest.Shape, inputs, outputs int) *scene {
+func newScene(t testing.TB, s tiny.Shape, inputs, outputs int) *scene {
 	t.Helper()
 	return newSampledScene(t, s, inputs, 0, core.Sampler{Temperature: 800_000, MaxTokens: uint32(outputs), IgnoreEOS: true})
 }
 
-func newSampledScene(t testing.TB, s provertest.Shape, inputs, base int, sampler core.Sampler) *scene {
+func newSampledScene(t testing.TB, s tiny.Shape, inputs, base int, sampler core.Sampler) *scene {
 	t.Helper()
 	b := s.File(t)
 	f, err := gguf.Parse(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := model.OpenBytes(b, model.Options{Threads: 2, KVBudget: 64 << 20})
+	m, err := model.OpenBytes(b, model.Options{Threads: 2, KVBudget: 64 << 20, KV8: s.KV8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +91,7 @@ func newSampledScene(t testing.TB, s provertest.Shape, inputs, base int, sampler
 
 // sign makes the receipt that fits answer and leaves.
 func (sc *scene) sign() {
-	sc.receipt = core.Receipt{Semantics: core.SemanticsV1, Model: sc.prover.Model.Root,
+	sc.receipt = core.Receipt{Semantics: sc.prover.Model.Semantics, Model: sc.prover.Model.ID,
 		InputHash: core.HashTokens(sc.input), OutputHash: core.HashTokens(sc.output), Input: uint32(len(sc.input)), Billed: uint32(len(sc.input)), Output: uint32(len(sc.output)),
 		Sampler: sc.sampler.Digest(), Seed: sc.seed.Commitment(), BoundaryRoot: merkle.Root(sc.leaves), Finish: core.FinishLength}
 	r := &sc.receipt
@@ -196,9 +200,9 @@ func anywhere(m *referee.Model, r *rand.Rand) mover {
 
 // A provider with the true answer wins, wherever a challenger points.
 func TestTrueAnswersAreDefended(t *testing.T) {
-	for i, s := range shapes {
-		t.Run(fmt.Sprintf("%s-%v", s.Arch, s.Format), func(t *testing.T) {
-			sc := newScene(t, s, 40, 6)
+	for i, s := range every {
+		t.Run(s.String(), func(t *testing.T) {
+			sc := newScene(t, s, length(s), 6)
 			if i == 0 {
 				sc = newScene(t, s, 300, 4) // scores of two tiles, mixes of two rounds
 			}
@@ -219,6 +223,15 @@ func TestTrueAnswersAreDefended(t *testing.T) {
 			}
 		})
 	}
+}
+
+// length is that of prompts: behind the windows, and over several blocks of an
+// int8 cache.
+func length(s tiny.Shape) int {
+	if s.KV8 {
+		return 90
+	}
+	return 38
 }
 
 // aimed points at one operator, and then anywhere.
@@ -255,8 +268,8 @@ func (sc *scene) forge(r *rand.Rand, at, l, operator int) (*Answer, *lie) {
 	tr := a.trace
 	o, res := &tr.program.Ops[operator], &tr.results[operator]
 	v := &lie{operator: operator, chunk: r.IntN(40)}
-	switch o.Kind {
-	case referee.Score, referee.Exp:
+	switch {
+	case o.Heads > 0:
 		v.head = r.IntN(o.Heads)
 		x := res.heads[v.head]
 		v.element = r.IntN(len(x))
@@ -264,11 +277,18 @@ func (sc *scene) forge(r *rand.Rand, at, l, operator int) (*Answer, *lie) {
 			v.forgeExp(r, res)
 			break
 		}
-		x[v.element] += 0.75
+		x[v.element] = bent(x[v.element])
 		res.segment[v.head] = commit.Vector(x)
+	case o.Kind == referee.Keep:
+		res.kept[r.IntN(len(res.kept))] ^= 1 << r.IntN(8)
+	case o.Kind == referee.Route:
+		forgeRoute(r, res.values, sc.prover.Model.Config().Experts.Count)
 	default:
 		v.element = r.IntN(o.Len)
-		res.values[v.element] += 0.75
+		res.values[v.element] = bent(res.values[v.element])
+	}
+	if err := sc.prover.choose(tr, operator); err != nil {
+		sc.t.Fatal(err)
 	}
 	for i := operator + 1; i < len(tr.results); i++ {
 		tr.results[i] = result{}
@@ -287,6 +307,31 @@ func (sc *scene) forge(r *rand.Rand, at, l, operator int) (*Answer, *lie) {
 	return a, v
 }
 
+// bent is another number; behind a window's edge a score is none.
+func bent(x float32) float32 {
+	if math.IsInf(float64(x), 0) {
+		return 0.75
+	}
+	return x + 0.75
+}
+
+// forgeRoute chooses another expert, or weighs one otherwise.
+func forgeRoute(r *rand.Rand, route []float32, experts int) {
+	used := len(route) / 2
+	if used == experts || r.IntN(2) == 0 {
+		route[used+r.IntN(used)] += 0.25
+		return
+	}
+	for {
+		other := float32(r.IntN(experts))
+		if !slices.Contains(route[:used], other) {
+			route[r.IntN(used)] = other
+			slices.Sort(route[:used])
+			return
+		}
+	}
+}
+
 // lie is where a forged trace departs from the truth.
 type lie struct {
 	operator, head, element, chunk int
@@ -295,7 +340,11 @@ type lie struct {
 
 func (v *lie) forgeExp(r *rand.Rand, res *result) {
 	x, soft := res.heads[v.head], &res.softmax[v.head]
-	switch r.IntN(4) {
+	ways := 4
+	if len(x) == 1 {
+		ways = 3
+	}
+	switch r.IntN(ways) {
 	case 0: // an exponential
 		x[v.element] += 0.5
 		soft.Lanes = running(x)[commit.Count(len(x))-1]
@@ -338,23 +387,23 @@ func (v *lie) bend(a *Answer, s *referee.State, m *referee.Chunks) {
 		first, n := s.Groups(o)
 		columns := commit.Count(o.Weights.Cols)
 		for g := range n {
-			from, to := o.Weights.Group(first + g)
+			from, to := s.GroupRows(o, first+g)
 			if v.element < from || v.element >= to {
 				continue
 			}
-			sums, _ := a.prover.partial(o.Weights, first+g, a.trace.operand(o.A))
+			sums, _ := a.prover.partial(o.Weights, from, to, a.trace.operand(o.A))
 			for c := v.chunk % columns; c < columns; c++ {
 				sums[c][v.element-from] = res.values[v.element]
 				m.Sums[g*columns+c] = commit.Tile(sums[c])
 			}
 		}
 	case referee.Mix:
-		d := a.prover.Model.HeadDim()
+		d := a.prover.Model.Part()
 		if int(s.Tile) != v.element/d {
 			return
 		}
 		// The false number that, divided, is the false result.
-		total := a.trace.results[o.A].softmax[s.Tile].Lanes.Total()
+		total := a.trace.results[o.B].softmax[a.prover.Model.HeadOf(int(s.Tile))].Lanes.Total()
 		sums := a.mixSums(s, o)
 		n := len(sums)
 		if s.Linked { // within a run: its last sum is false already
@@ -385,9 +434,9 @@ func (v *lie) bend(a *Answer, s *referee.State, m *referee.Chunks) {
 // A provider with a false leaf has no step that holds against an honest
 // challenger, at whatever operator, number and partial sum the lie begins.
 func TestFalseLeavesAreConvicted(t *testing.T) {
-	for i, s := range shapes {
-		t.Run(fmt.Sprintf("%s-%v", s.Arch, s.Format), func(t *testing.T) {
-			sc := newScene(t, s, 35, 6)
+	for i, s := range every {
+		t.Run(s.String(), func(t *testing.T) {
+			sc := newScene(t, s, length(s), 6)
 			if i == 0 {
 				sc = newScene(t, s, 300, 4)
 			}

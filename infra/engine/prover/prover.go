@@ -10,11 +10,11 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/model"
 	"github.com/koinon-network/koinon/infra/engine/referee"
-	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
 // Engine recomputes boundary values; *model.Model does.
 type Engine interface {
+	Info() core.ModelInfo
 	Probe(ctx context.Context, input []core.Token, layer int) (model.Probed, error)
 }
 
@@ -36,9 +36,9 @@ func New(f *gguf.File, e Engine) (*Prover, error) {
 		return nil, err
 	}
 	p := &Prover{file: f, engine: e, leaves: leaves}
-	p.admission = referee.Admission{Description: gguf.Description(f.Metadata), Index: gguf.Index(f), Leaves: uint64(len(leaves)),
+	p.admission = referee.Admission{Root: merkle.Root(leaves), Semantics: e.Info().Semantics, Description: gguf.Description(f.Metadata), Index: gguf.Index(f), Leaves: uint64(len(leaves)),
 		DescriptionPath: p.path(gguf.LeafMetadata), IndexPath: p.path(gguf.LeafIndex)}
-	p.Model, err = referee.Admit(merkle.Root(leaves), p.admission)
+	p.Model, err = referee.Admit(core.ModelVariant(p.admission.Root, p.admission.Semantics), p.admission)
 	return p, err
 }
 
@@ -64,13 +64,15 @@ func (p *Prover) rows(w referee.Matrix, from, to int) ([]byte, error) {
 		return nil, err
 	}
 	size := t.Type.RowSize(t.Cols())
-	return data[from*size : to*size], nil
+	return data[(w.Skip+from)*size : (w.Skip+to)*size], nil
 }
 
 // weights opens the weight leaf of a group of rows and a chunk of columns.
 func (p *Prover) weights(w referee.Matrix, group, column int) (*referee.Weights, error) {
-	from, to := w.Group(group)
-	data, err := p.rows(w, from, to)
+	from, to := w.LeafRange(group)
+	whole := w
+	whole.Skip = 0
+	data, err := p.rows(whole, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +89,8 @@ func (p *Prover) weights(w referee.Matrix, group, column int) (*referee.Weights,
 // linear computes all rows of w times x.
 func (p *Prover) linear(w referee.Matrix, x []float32) ([]float32, error) {
 	y := make([]float32, 0, w.Rows)
-	groups := (w.Rows + w.GroupRows() - 1) / w.GroupRows()
-	for g := range groups {
-		sums, err := p.partial(w, g, x)
+	for from := 0; from < w.Rows; from += commit.TileLen {
+		sums, err := p.partial(w, from, min(w.Rows, from+commit.TileLen), x)
 		if err != nil {
 			return nil, err
 		}
@@ -98,9 +99,9 @@ func (p *Prover) linear(w referee.Matrix, x []float32) ([]float32, error) {
 	return y, nil
 }
 
-// partial returns the sums of a group of rows after each chunk of columns.
-func (p *Prover) partial(w referee.Matrix, group int, x []float32) ([][]float32, error) {
-	from, to := w.Group(group)
+// partial returns the sums of the rows from from to to-1 after each chunk of
+// columns.
+func (p *Prover) partial(w referee.Matrix, from, to int, x []float32) ([][]float32, error) {
 	data, err := p.rows(w, from, to)
 	if err != nil {
 		return nil, err
@@ -130,17 +131,4 @@ func (p *Prover) vector(w referee.Matrix) ([]float32, error) {
 	x := make([]float32, w.Cols)
 	w.Decode(x, data)
 	return x, nil
-}
-
-// rope is the model's rotary embedding.
-func (p *Prover) rope() (spec.RoPE, error) {
-	r := p.Model.RoPE()
-	if f := p.Model.Factors(); f.First != 0 {
-		factors, err := p.vector(f)
-		if err != nil {
-			return r, err
-		}
-		r.Factors = factors
-	}
-	return r, nil
 }

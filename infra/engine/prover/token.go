@@ -39,6 +39,9 @@ func (a *Answer) drawn(s *referee.State) (*draw, error) {
 	if d.logits, err = a.prover.linear(a.prover.Model.Head(), a.trace.results[0].values); err != nil {
 		return nil, err
 	}
+	for i, l := range d.logits {
+		d.logits[i] = a.prover.Model.Logit(l)
+	}
 	d.adjusted = make([]float32, len(d.logits))
 	for i, l := range d.logits {
 		d.adjusted[i] = sample.Adjusted(d.sampler, core.Token(i), l, d.seen[core.Token(i)])

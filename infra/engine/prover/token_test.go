@@ -11,13 +11,13 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/commit"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
-	"github.com/koinon-network/koinon/infra/engine/prover/provertest"
 	"github.com/koinon-network/koinon/infra/engine/referee"
 	"github.com/koinon-network/koinon/infra/engine/sample"
+	"github.com/koinon-network/koinon/infra/engine/tiny"
 )
 
 // wide has a vocabulary of 36 tiles, whose sums take two rounds.
-var wide = provertest.Shape{Arch: "llama", Layers: 1, Width: 64, Hidden: 64, Heads: 2, KVHeads: 2, HeadDim: 32, Format: gguf.Q8_0, Tokens: 9000}
+var wide = tiny.Shape{Arch: "llama", Layers: 1, Width: 64, Hidden: 64, Heads: 2, KVHeads: 2, HeadDim: 32, Format: gguf.Q8_0, Tokens: 9000}
 
 // samplers that filter and penalise, each in its own way.
 var samplers = map[string]core.Sampler{

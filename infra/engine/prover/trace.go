@@ -22,10 +22,11 @@ type trace struct {
 // result is what one operator gives: a vector, or one for each head.
 type result struct {
 	values  []float32   // vectors side by side
-	heads   [][]float32 // for score and exp, instead
+	heads   [][]float32 // for score, exp and weigh, instead
 	softmax []referee.Softmax
 	weights []core.Hash // for exp: commitments to the heads' weights
-	segment []core.Hash // for score and exp
+	segment []core.Hash // for score, exp and weigh
+	kept    []byte      // for keep, instead: the row as the cache holds it
 }
 
 // commitment is what a layer move holds.
@@ -33,7 +34,21 @@ func (r *result) commitment() core.Hash {
 	if r.segment != nil {
 		return referee.HeadsCommitment(r.segment)
 	}
+	if r.kept != nil {
+		return commit.Encoded(r.kept)
+	}
 	return commit.Vector(r.values)
+}
+
+// tiles are the hashes of the result's tiles, of one head where it has some.
+func (r *result) tiles(head uint32) []core.Hash {
+	switch {
+	case r.segment != nil:
+		return commit.Tiles(nil, r.heads[head])
+	case r.kept != nil:
+		return referee.KeptTiles(r.kept)
+	}
+	return commit.Tiles(nil, r.values)
 }
 
 // trace computes the program of leaf (t,l) from the tokens before it.
@@ -65,94 +80,156 @@ func (p *Prover) run(tr *trace, token core.Token) error {
 		if err := p.operate(tr, i, token); err != nil {
 			return fmt.Errorf("%s: %w", tr.program.Ops[i].Name, err)
 		}
+		if err := p.choose(tr, i); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// choose gives the program the experts that operator i chose, where it does that.
+func (p *Prover) choose(tr *trace, i int) error {
+	if i != tr.program.Route {
+		return nil
+	}
+	experts, err := p.Model.Chosen(tr.results[i].values)
+	if err != nil {
+		return err
+	}
+	tr.program.Choose(experts)
 	return nil
 }
 
 // operand is the vector that an operator takes.
 func (tr *trace) operand(i int) []float32 {
-	if i == referee.Input {
+	switch i {
+	case referee.Input:
 		return tr.before.State
+	case referee.Nothing:
+		return nil
 	}
 	return tr.results[i].values
 }
 
 func (p *Prover) operate(tr *trace, i int, token core.Token) (err error) {
-	o, r := &tr.program.Ops[i], &tr.results[i]
-	clone := func() []float32 { return append([]float32(nil), tr.operand(o.A)...) }
+	o, r, m := &tr.program.Ops[i], &tr.results[i], p.Model
+	a := func() []float32 { return append([]float32(nil), tr.operand(o.A)...) }
 	switch o.Kind {
 	case referee.Embed:
-		data, err := p.rows(o.Weights, int(token), int(token)+1)
-		if err != nil {
-			return err
-		}
-		r.values = make([]float32, o.Len)
-		o.Weights.Decode(r.values, data)
+		r.values, err = p.embed(o, token)
 	case referee.Norm:
-		g, err := p.vector(o.Weights)
-		if err != nil {
-			return err
-		}
+		var g []float32
+		g, err = p.vector(o.Weights)
 		r.values = make([]float32, o.Len)
-		spec.RMSNorm(r.values, tr.operand(o.A), g, p.Model.Epsilon())
+		spec.RMSNorm(r.values, tr.operand(o.A), g, m.Config().Eps)
 	case referee.Linear:
 		r.values, err = p.linear(o.Weights, tr.operand(o.A))
 	case referee.Bias:
-		b, err := p.vector(o.Weights)
-		if err != nil {
-			return err
-		}
-		r.values = clone()
+		var b []float32
+		b, err = p.vector(o.Weights)
+		r.values = a()
 		spec.Add(r.values, b)
+	case referee.HeadNorm:
+		var g []float32
+		g, err = p.vector(o.Weights)
+		r.values = a()
+		m.NormHeads(r.values, g)
 	case referee.Rotate:
-		r.values = clone()
-		return p.rotate(r.values, tr.position)
+		r.values = a()
+		err = p.rotate(r.values, o.RoPE, tr.position)
+	case referee.Keep:
+		r.kept = referee.Kept(tr.operand(o.A))
 	case referee.Score:
-		p.score(tr, r, tr.operand(o.A))
+		p.score(tr, o, r)
 	case referee.Exp:
 		exp(&tr.results[o.A], r)
+	case referee.Weigh:
+		p.weigh(tr, o, r)
 	case referee.Mix:
-		p.mix(tr, &tr.results[o.A], r)
+		p.mix(tr, o, r)
 	case referee.Add:
-		r.values = clone()
+		r.values = a()
 		spec.Add(r.values, tr.operand(o.B))
 	case referee.Gate:
-		r.values = clone()
-		spec.SiLUMul(r.values, tr.operand(o.B))
+		r.values = a()
+		m.Gated(r.values, tr.operand(o.B))
+	case referee.Route:
+		r.values = m.Routed(tr.operand(o.A))
+	case referee.Sigmoid:
+		r.values = []float32{spec.Sigmoid(tr.operand(o.A)[0])}
+	case referee.Blend:
+		if r.values = a(); o.A == referee.Nothing {
+			r.values = make([]float32, o.Len)
+		}
+		spec.MixExpert(r.values, tr.operand(o.B), tr.operand(o.C)[o.At])
 	}
 	return err
 }
 
-func (p *Prover) rotate(x []float32, position int) error {
-	rope, err := p.rope()
+func (p *Prover) embed(o *referee.Operator, token core.Token) ([]float32, error) {
+	data, err := p.rows(o.Weights, int(token), int(token)+1)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	f := rope.Frequencies()
-	cos, sin := make([]float32, len(f)), make([]float32, len(f))
-	spec.RoPERow(cos, sin, f, position)
-	for h := 0; h < len(x); h += p.Model.HeadDim() {
-		spec.Rotate(x[h:h+p.Model.HeadDim()], cos, sin, rope.Style)
+	x := make([]float32, o.Len)
+	o.Weights.Decode(x, data)
+	if scale := p.Model.Config().InputScale; scale != 0 {
+		for i := range x {
+			x[i] = float32(x[i] * scale)
+		}
 	}
-	return nil
+	return x, nil
 }
 
-// head is the part of a key or value row that query head h uses.
-func (p *Prover) head(row []float32, h int) []float32 {
-	d := p.Model.HeadDim()
-	from := h / (p.Model.Heads() / p.Model.KVHeads()) * d
-	return row[from : from+d]
+func (p *Prover) rotate(x []float32, rope, position int) (err error) {
+	var factors []float32
+	if f := p.Model.Factors(rope); f.There() {
+		if factors, err = p.vector(f); err != nil {
+			return err
+		}
+	}
+	return p.Model.Rotate(x, rope, factors, position)
 }
 
-func (p *Prover) score(tr *trace, r *result, q []float32) {
-	d := p.Model.HeadDim()
-	scale := spec.AttentionScale(d)
-	for h := range p.Model.Heads() {
-		s := make([]float32, tr.position+1)
-		for at := range s {
-			s[at] = spec.AttentionScore(q[h*d:(h+1)*d], p.head(tr.before.Keys[at], h), scale)
+// kept are numbers from to to-1 of a row as an int8 cache keeps it.
+func kept(row []float32, from, to int) spec.QuantizedRows { return spec.QuantizeRows(row[from:to]) }
+
+func (p *Prover) score(tr *trace, o *referee.Operator, r *result) {
+	m, q := p.Model, tr.operand(o.A)
+	d := m.HeadDim()
+	for h := range o.Heads {
+		from, to := m.HeadRange(h)
+		s := make([]float32, o.Len)
+		for i := range s {
+			own, at := q[h*d:(h+1)*d], o.Origin+i
+			switch {
+			case at < o.First:
+				s[i] = spec.MaxStart()
+			case m.Int8():
+				k := kept(tr.before.Keys[at], from, to)
+				s[i] = m.Score8(own, k.Q, k.Scales)
+			default:
+				s[i] = m.Score(own, tr.before.Keys[at][from:to])
+			}
 		}
 		r.heads, r.segment = append(r.heads, s), append(r.segment, commit.Vector(s))
+	}
+}
+
+// weigh multiplies each part's exponentials by the scales of its values.
+func (p *Prover) weigh(tr *trace, o *referee.Operator, r *result) {
+	m := p.Model
+	exps := &tr.results[o.A]
+	for part := range o.Heads {
+		from, to := m.PartRange(part)
+		a := exps.heads[m.HeadOf(part)]
+		u := make([]float32, o.Len)
+		for i := range u {
+			if at := o.Origin + i; at >= o.First {
+				u[i] = spec.AttentionWeight8(a[i], kept(tr.before.Values[at], from, to).Scales[0])
+			}
+		}
+		r.heads, r.segment = append(r.heads, u), append(r.segment, commit.Vector(u))
 	}
 }
 
@@ -173,20 +250,37 @@ func exp(scores, r *result) {
 	}
 }
 
-// mixed returns the sums of a head's values over positions lo to hi-1, continued
-// from acc.
-func (p *Prover) mixed(tr *trace, acc []float32, weights []float32, h, lo, hi int) []float32 {
+// mixed returns a part's sums over positions lo to hi-1, continued from acc.
+func (p *Prover) mixed(tr *trace, o *referee.Operator, acc []float32, part, lo, hi int) []float32 {
+	m := p.Model
 	acc = append([]float32(nil), acc...)
+	weights := tr.results[o.A].heads[part*len(tr.results[o.A].heads)/m.Parts()]
+	from, to := m.PartRange(part)
 	for at := lo; at < hi; at++ {
-		spec.AttentionMixStep(acc, weights[at:at+1], p.head(tr.before.Values[at], h), len(acc))
+		i := at - o.Origin
+		if !m.Int8() {
+			if at >= o.First {
+				spec.AttentionMixStep(acc, weights[i:i+1], tr.before.Values[at][from:to], len(acc))
+			}
+			continue
+		}
+		first := i / spec.Block * spec.Block
+		block := weights[first:min(len(weights), first+spec.Block)]
+		if at >= o.First {
+			referee.Gather8(acc, block, kept(tr.before.Values[at], from, to).Q, i-first)
+		}
+		if i+1 == first+len(block) {
+			referee.Settle8(acc, block)
+		}
 	}
 	return acc
 }
 
-func (p *Prover) mix(tr *trace, exps, r *result) {
-	for h, w := range exps.heads {
-		acc := p.mixed(tr, make([]float32, p.Model.HeadDim()), w, h, 0, len(w))
-		spec.AttentionFinish(acc, exps.softmax[h].Lanes.Total())
+func (p *Prover) mix(tr *trace, o *referee.Operator, r *result) {
+	m := p.Model
+	for part := range m.Parts() {
+		acc := p.mixed(tr, o, make([]float32, m.MixState()), part, o.Origin, tr.position+1)[:m.Part()]
+		spec.AttentionFinish(acc, tr.results[o.B].softmax[m.HeadOf(part)].Lanes.Total())
 		r.values = append(r.values, acc...)
 	}
 }

@@ -59,7 +59,8 @@ type PickNode struct{ Node uint32 }
 // Layer commits to every result of a leaf's program, in order.
 type Layer struct {
 	Results []core.Hash
-	Heads   [][]core.Hash // the segments of score and of exp
+	Heads   [][]core.Hash // the segments of score, of exp and of weigh
+	Routed  []float32     // where experts are chosen: their numbers, and their weights
 	Before  *Boundary     // leaf (t,l-1), unless l = 0
 	Leaf    Boundary      // leaf (t,l); after a search without its path
 }
@@ -112,8 +113,9 @@ type Chunks struct {
 	// sampler has penalties.
 	Seen *sample.Seen
 	// Exp and Result link a mix's first round to the commitments.
-	Exp    *HeadExp
-	Result *Vector // the tile of the result that holds the head
+	Exp     *HeadExp
+	Weighed []core.Hash // with int8 values: all parts of the weights by scales
+	Result  *Vector     // the tiles of the result that hold the part
 }
 
 // HeadExp opens one head of an exp.
@@ -142,12 +144,14 @@ type Weights struct {
 
 // Step is the last message: everything that one step needs.
 type Step struct {
-	A, B     *Vector // operands
+	A, B, C  *Vector // operands
 	Weights  *Weights
 	Before   []float32   // partial sums before the step; none for the first
 	Values   []float32   // of an exp whose sums are in question: the tile
 	Boundary *Boundary   // score and mix: the leaf at the position in question
 	Row      *Vector     // its key or value row
+	Kept     *KeptRow    // or the row as an int8 cache keeps it
+	Exp      *HeadExp    // weigh: the head's exponentials
 	Segments []core.Hash // of an exp: the score's heads
 	Token    core.Token  // embed: the token at the position
 	Path     []core.Hash // its place among the tokens

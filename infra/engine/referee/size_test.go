@@ -59,12 +59,13 @@ func newNull(t *testing.T) *null {
 		add(p+"ffn_down.weight", gguf.Q8_0, hidden, width)
 	}
 	n := &null{salt: core.Hash{7}, row: commit.Vector(make([]float32, width))}
-	a := referee.Admission{Description: gguf.Description(m), Index: gguf.Index(f)}
+	a := referee.Admission{Semantics: core.SemanticsV1, Description: gguf.Description(m), Index: gguf.Index(f)}
 	n.leaves = n.weightTree(t, a)
 	a.Leaves = uint64(len(n.leaves))
 	a.DescriptionPath, a.IndexPath = prove(t, n.leaves, gguf.LeafMetadata), prove(t, n.leaves, gguf.LeafIndex)
 	var err error
-	if n.model, err = referee.Admit(merkle.Root(n.leaves), a); err != nil {
+	a.Root = merkle.Root(n.leaves)
+	if n.model, err = referee.Admit(a.Root, a); err != nil {
 		t.Fatal(err)
 	}
 	for at := range positions {
@@ -93,7 +94,7 @@ func (n *null) weightTree(t *testing.T, a referee.Admission) []core.Hash {
 		if len(x.Dims) > 1 {
 			rows = int(x.Dims[1])
 		}
-		w := referee.Matrix{Format: x.Type, Rows: rows, Cols: x.Cols()}
+		w := referee.Matrix{Format: x.Type, Rows: rows, Total: rows, Cols: x.Cols()}
 		all, across := gguf.WeightLeaves(x.Type, rows, w.Cols)
 		for k := range all {
 			data := zeroWeights(w, int(k/across), int(k%across))
@@ -122,11 +123,11 @@ func prove(t *testing.T, leaves []core.Hash, i int) []core.Hash {
 
 // rotated is a row of zeros after the rotary embedding, some of them negative.
 func (n *null) rotated(at int) []float32 {
-	f := n.model.RoPE().Frequencies()
+	f := n.model.Config().RoPEs[0].Frequencies()
 	cos, sin, x := make([]float32, len(f)), make([]float32, len(f)), make([]float32, width)
 	spec.RoPERow(cos, sin, f, at)
 	for h := 0; h < width; h += headDim {
-		spec.Rotate(x[h:h+headDim], cos, sin, n.model.RoPE().Style)
+		spec.Rotate(x[h:h+headDim], cos, sin, n.model.Config().RoPEs[0].Style)
 	}
 	return x
 }

@@ -77,6 +77,7 @@ type State struct {
 	Results []core.Hash // commitments, one for each operator
 	Input   core.Hash   // commitment to the residual stream of the leaf before
 	Draw    *Draw       // of a token
+	Experts []uint32    // that the leaf's program uses, as the provider says
 
 	Operator, Head, Tile, Part uint32
 	Logit                      *PickLogit
@@ -100,8 +101,8 @@ func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
 	if err := judged(r.Semantics); err != nil {
 		return nil, err
 	}
-	if r.Model != m.Root {
-		return nil, errors.New("the receipt is for another model")
+	if r.Model != m.ID || r.Semantics != m.Semantics {
+		return nil, errors.New("the receipt is for another model, or another semantics version")
 	}
 	if r.Output == 0 || r.Input == 0 || uint64(r.Input)+uint64(r.Output) > 1<<24 {
 		return nil, fmt.Errorf("a receipt over %d and %d tokens cannot be disputed", r.Input, r.Output)
@@ -127,7 +128,9 @@ func (s *State) program(m *Model) *Program {
 	if s.Claim.Token != nil {
 		return m.TokenProgram()
 	}
-	return m.LeafProgram(int(s.Claim.Position), int(s.Claim.Layer))
+	p := m.LeafProgram(int(s.Claim.Position), int(s.Claim.Layer))
+	p.Choose(s.Experts)
+	return p
 }
 
 // Apply takes a move. An error means that the move does not hold or is not due;
@@ -146,7 +149,7 @@ func (s *State) Apply(m *Model, move Move) error {
 
 // judged refuses semantics whose rules this program does not have.
 func judged(semantics uint32) error {
-	if semantics != core.SemanticsV1 {
+	if !core.KnownSemantics(semantics) {
 		return fmt.Errorf("semantics version %d is not judged", semantics)
 	}
 	return nil
@@ -244,6 +247,18 @@ func (s *State) layer(m *Model, v *Layer) error {
 	if len(heads) > 0 {
 		return errors.New("heads of no operator")
 	}
+	if (p.Route >= 0) != (len(v.Routed) > 0) {
+		return errors.New("exactly mixtures of experts show which are chosen")
+	}
+	if p.Route >= 0 {
+		if commit.Vector(v.Routed) != v.Results[p.Route] {
+			return errors.New("the chosen experts are not those of the result")
+		}
+		var err error
+		if s.Experts, err = m.Chosen(v.Routed); err != nil {
+			return err
+		}
+	}
 	s.Results, s.Phase = v.Results, NeedOperator
 	return nil
 }
@@ -295,8 +310,8 @@ func (s *State) tiles(m *Model, v *Tiles) error {
 		}
 		c = HeadsCommitment(v.Segments)
 	}
-	if o.Kind == Mix && len(v.Segments) != m.heads {
-		return fmt.Errorf("%d parts of %d heads", len(v.Segments), m.heads)
+	if o.Kind == Mix && len(v.Segments) != m.Parts() {
+		return fmt.Errorf("%d parts of %d", len(v.Segments), m.Parts())
 	}
 	if c != s.Results[s.Operator] {
 		return errors.New("the tiles are not those of the result that was committed to")
@@ -335,7 +350,7 @@ func (s *State) pickTile(m *Model, v *PickTile) error {
 	}
 	choices := o.tiles()
 	if o.Kind == Mix {
-		choices = m.heads
+		choices = m.Parts()
 	}
 	if o.Kind == Exp && v.Part > PartSum || o.Kind != Exp && v.Part != 0 {
 		return fmt.Errorf("there is no part %d", v.Part)
@@ -348,10 +363,10 @@ func (s *State) pickTile(m *Model, v *PickTile) error {
 		s.Target = last.Tiles[v.Tile]
 	}
 	switch o.Kind {
-	case Norm, Linear, Score:
+	case Norm, Linear, Score, Weigh:
 		s.Phase = NeedChunks
 	case Mix:
-		s.Phase, s.Lo, s.Hi = NeedChunks, 0, s.Claim.Position+1
+		s.Phase, s.Lo, s.Hi = NeedChunks, uint32(o.Origin), s.Claim.Position+1
 	case Exp:
 		s.Lanes[0], s.Lanes[1] = spec.Lanes{}, last.Running[v.Tile]
 		if v.Tile > 0 {
@@ -385,7 +400,7 @@ func (s *State) chunks(m *Model, v *Chunks) error {
 		err = s.normChunks(o, v)
 	case Linear:
 		err = s.linearChunks(m, o, v)
-	case Score:
+	case Score, Weigh:
 		err = s.produces(v.Values)
 	case Mix:
 		err = s.mixChunks(m, o, v)
@@ -408,9 +423,19 @@ func (s *State) Groups(o *Operator) (first, n int) {
 	if s.Logit != nil {
 		return int(s.Tile), 1
 	}
-	per := commit.TileLen / o.Weights.GroupRows()
-	first = int(s.Tile) * per
-	return first, min(per, (o.Len-1)/o.Weights.GroupRows()+1-first)
+	from, to := s.tileRange(o)
+	return o.Weights.Groups(from, to)
+}
+
+// GroupRows are the rows of a group that are in question: those of the tile, or
+// a logit's whole group.
+func (s *State) GroupRows(o *Operator, group int) (from, to int) {
+	from, to = o.Weights.Group(group)
+	if s.Logit == nil {
+		lo, hi := s.tileRange(o)
+		from, to = max(from, lo), min(to, hi)
+	}
+	return from, to
 }
 
 func (s *State) linearChunks(m *Model, o *Operator, v *Chunks) error {
@@ -419,8 +444,8 @@ func (s *State) linearChunks(m *Model, o *Operator, v *Chunks) error {
 	if len(v.Sums) != n*columns {
 		return fmt.Errorf("%d partial sums for %d groups of rows and %d chunks of columns", len(v.Sums), n, columns)
 	}
-	start, _ := o.Weights.Group(first)
-	_, end := o.Weights.Group(first + n - 1)
+	start, _ := s.GroupRows(o, first)
+	_, end := s.GroupRows(o, first+n-1)
 	if len(v.Values) != end-start {
 		return fmt.Errorf("%d numbers for %d rows", len(v.Values), end-start)
 	}
@@ -428,11 +453,11 @@ func (s *State) linearChunks(m *Model, o *Operator, v *Chunks) error {
 		if err := s.produces(v.Values); err != nil {
 			return errors.New("the numbers are not those of the tile")
 		}
-	} else if err := s.checkLogit(m, v.Values[int(s.Logit.Token)-start], v.Seen); err != nil {
+	} else if err := s.checkLogit(m, m.Logit(v.Values[int(s.Logit.Token)-start]), v.Seen); err != nil {
 		return err
 	}
 	for g := range n {
-		from, to := o.Weights.Group(first + g)
+		from, to := s.GroupRows(o, first+g)
 		if commit.Tile(v.Values[from-start:to-start]) != v.Sums[(g+1)*columns-1] {
 			return errors.New("the last partial sums are not the result")
 		}
@@ -454,39 +479,67 @@ func (s *State) mixChunks(m *Model, o *Operator, v *Chunks) error {
 	return nil
 }
 
-// linkMix checks a mix's first round: the head's last sum, divided, is its part
+// linkMix checks a mix's first round: the part's last sums, divided, are its part
 // of the result.
 func (s *State) linkMix(m *Model, o *Operator, v *Chunks) error {
-	e, last := v.Exp, len(v.Sums)-1
-	if e == nil || len(e.Segments) != m.heads || e.Segments[s.Tile] != e.Softmax.Segment(e.Weights) || HeadsCommitment(e.Segments) != s.Results[o.A] {
+	part, last := int(s.Tile), len(v.Sums)-1
+	e, head := v.Exp, m.HeadOf(part)
+	if e == nil || len(e.Segments) != m.Heads() || e.Segments[head] != e.Softmax.Segment(e.Weights) || HeadsCommitment(e.Segments) != s.Results[o.B] {
 		return errors.New("maximum and sums are not those of the head's exp")
+	}
+	weights := e.Weights
+	if m.int8 {
+		if len(v.Weighed) != m.Parts() || HeadsCommitment(v.Weighed) != s.Results[o.A] {
+			return errors.New("the weights by scales are not those of the result")
+		}
+		weights = v.Weighed[part]
+	}
+	if err := s.linkParts(m, o, v); err != nil {
+		return err
+	}
+	if len(v.Values) != m.MixState() || commit.Tile(v.Values) != v.Sums[last] {
+		return errors.New("the last partial sum is not the part's")
 	}
 	shown, err := s.lastTiles()
 	if err != nil {
 		return err
 	}
-	perTile := commit.TileLen / m.headDim
-	first := int(s.Tile) / perTile * perTile
-	from, to := first*m.headDim, min(o.Len, (first+perTile)*m.headDim)
+	own := append([]float32(nil), v.Values[:m.Part()]...)
+	spec.AttentionFinish(own, e.Softmax.Lanes.Total())
+	if !gives(own, shown.Segments[part]) {
+		return errors.New("the sums do not give the part of the result")
+	}
+	s.Linked, s.Target = true, weights
+	return nil
+}
+
+// linkParts checks that the parts which were shown are those of the tiles that
+// hold the part in question.
+func (s *State) linkParts(m *Model, o *Operator, v *Chunks) error {
+	shown, err := s.lastTiles()
+	if err != nil {
+		return err
+	}
+	d := m.Part()
+	from, to := PartsAround(d, o.Len, int(s.Tile))
 	y, err := v.Result.open(s.Results[s.Operator], o.Len, from, to)
 	if err != nil {
 		return err
 	}
-	for h := first; h*m.headDim < to; h++ {
-		if commit.Tile(y[h*m.headDim-from:(h+1)*m.headDim-from]) != shown.Segments[h] {
-			return errors.New("the parts of the heads are not those of the tile")
+	for at := from; at < to; at += d {
+		if commit.Tile(y[at-from:at-from+d]) != shown.Segments[at/d] {
+			return errors.New("the parts are not those of the tile")
 		}
 	}
-	if len(v.Values) != m.headDim || commit.Tile(v.Values) != v.Sums[last] {
-		return errors.New("the last partial sum is not the head's")
-	}
-	own := append([]float32(nil), v.Values...)
-	spec.AttentionFinish(own, e.Softmax.Lanes.Total())
-	if !gives(own, shown.Segments[s.Tile]) {
-		return errors.New("the sums do not give the head's result")
-	}
-	s.Linked, s.Target = true, e.Weights
 	return nil
+}
+
+// PartsAround is the range of numbers of a vector of n, made of parts of d, that
+// belong to the parts in the tiles that hold some of this part.
+func PartsAround(d, n, part int) (from, to int) {
+	from = part * d / commit.TileLen * commit.TileLen / d * d
+	to = (((part+1)*d-1)/commit.TileLen + 1) * commit.TileLen
+	return from, min(n, (to+d-1)/d*d)
 }
 
 func (s *State) pickChunk(m *Model, v *PickChunk) error {
@@ -505,7 +558,7 @@ func (s *State) pickChunk(m *Model, v *PickChunk) error {
 	switch o.Kind {
 	case Norm:
 		choices = len(last.Lanes) + 1 // and the result itself
-	case Score:
+	case Score, Weigh:
 		choices = len(last.Values)
 	}
 	if c >= choices {
@@ -526,7 +579,7 @@ func (s *State) pickChunk(m *Model, v *PickChunk) error {
 		if c%commit.Count(o.Weights.Cols) > 0 {
 			s.Sums[0] = last.Sums[c-1]
 		}
-	case Score:
+	case Score, Weigh:
 		s.Value = last.Values[c]
 	case Mix:
 		if c > 0 {

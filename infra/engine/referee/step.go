@@ -1,14 +1,15 @@
 package referee
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
+	"github.com/koinon-network/koinon/infra/engine/architecture"
 	"github.com/koinon-network/koinon/infra/engine/commit"
-	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/spec"
 )
 
@@ -28,7 +29,12 @@ func (s *State) Work(m *Model) uint64 {
 	case Linear:
 		return uint64(o.Weights.GroupRows()) * commit.TileLen
 	case Rotate:
-		return uint64(commit.TileLen+2*m.headDim) * 64 // sines in binary64
+		return uint64(commit.TileLen+2*m.HeadDim()) * 64 // sines in binary64
+	case Route:
+		e := &m.config.Experts
+		return uint64(e.Count * e.Used * e.Used)
+	case Keep:
+		return uint64(m.config.KVWidth()) * 8
 	}
 	return commit.TileLen * 32
 }
@@ -50,16 +56,25 @@ func (s *State) step(m *Model, v *Step) error {
 		return s.scoreStep(m, o, v)
 	case Exp:
 		return s.expStep(o, v)
+	case Weigh:
+		return s.weighStep(m, o, v)
 	case Mix:
 		return s.mixStep(m, o, v)
+	case Keep:
+		return s.keepStep(m, o, v)
+	case Route:
+		return s.routeStep(m, o, v)
 	}
 	return s.elementStep(m, o, v)
 }
 
 // operand is the commitment to an operand of the disputed operator.
 func (s *State) operand(i int) core.Hash {
-	if i == Input {
+	switch i {
+	case Input:
 		return s.Input
+	case Nothing:
+		return core.Hash{}
 	}
 	return s.Results[i]
 }
@@ -102,16 +117,20 @@ func (s *State) embedStep(m *Model, o *Operator, v *Step) error {
 	if v.Token < 0 || int(v.Token) >= o.Weights.Rows {
 		return errors.New("the token is not in the vocabulary")
 	}
-	w := o.Weights
-	group := int(v.Token) / w.GroupRows()
-	data, err := v.Weights.open(m, w, group, int(s.Tile))
+	w, row := o.Weights, int(v.Token)
+	group, _ := w.Groups(row, row+1)
+	data, err := v.Weights.open(m, w, group, int(s.Tile), row, row+1)
 	if err != nil {
 		return err
 	}
 	from, to := s.tileRange(o)
 	x := make([]float32, to-from)
-	first, _ := w.Group(group)
-	w.Decode(x, data[int(v.Token)-first])
+	w.Decode(x, data[0])
+	if scale := m.config.InputScale; scale != 0 {
+		for i := range x {
+			x[i] = float32(x[i] * scale)
+		}
+	}
 	return s.produces(x)
 }
 
@@ -131,15 +150,13 @@ func (s *State) normStep(m *Model, o *Operator, v *Step) error {
 		lanes.AddSquares(x)
 		return equalLanes(lanes, s.Lanes[1])
 	}
-	data, err := v.Weights.open(m, o.Weights, 0, tile)
+	g, err := v.Weights.vector(m, o.Weights, tile)
 	if err != nil {
 		return err
 	}
-	g := make([]float32, len(x))
-	o.Weights.Decode(g, data[0])
 	y := make([]float32, len(x))
 	// The running sums before the result are the last ones.
-	spec.RMSNormScale(y, x, g, spec.RMSNormInverse(s.Lanes[0].Total(), o.Len, m.eps))
+	spec.RMSNormScale(y, x, g, spec.RMSNormInverse(s.Lanes[0].Total(), o.Len, m.config.Eps))
 	return s.produces(y)
 }
 
@@ -161,7 +178,8 @@ func (s *State) linearStep(m *Model, o *Operator, v *Step) error {
 	if err != nil {
 		return err
 	}
-	rows, err := v.Weights.open(m, w, group, column)
+	lo, hi := s.GroupRows(o, group)
+	rows, err := v.Weights.open(m, w, group, column, lo, hi)
 	if err != nil {
 		return err
 	}
@@ -191,38 +209,80 @@ func (s *State) before(v *Step, n int) ([]float32, error) {
 	return append([]float32(nil), v.Before...), nil
 }
 
-// row opens this head's part of the key (or value) row at position p.
-func (s *State) row(m *Model, v *Step, p, head int, value bool) ([]float32, error) {
+// row checks the opening of the leaf that holds the keys and values of position
+// p, and returns the commitment to one of its rows.
+func (s *State) row(v *Step, p int, value bool) (core.Hash, error) {
 	if v.Boundary == nil {
-		return nil, errors.New("the leaf of the position is not opened")
+		return core.Hash{}, errors.New("the leaf of the position is not opened")
 	}
 	if err := v.Boundary.check(s, p, int(s.Claim.Layer)-1); err != nil {
-		return nil, err
+		return core.Hash{}, err
 	}
-	c := v.Boundary.K
 	if value {
-		c = v.Boundary.V
+		return v.Boundary.V, nil
 	}
-	from := head / (m.heads / m.kvHeads) * m.headDim
-	return v.Row.open(c, m.kvWidth(), from, from+m.headDim)
+	return v.Boundary.K, nil
 }
 
 func (s *State) scoreStep(m *Model, o *Operator, v *Step) error {
-	at := int(s.Tile)*commit.TileLen + int(s.Chunk)
-	k, err := s.row(m, v, at, int(s.Head), false)
+	at := o.Origin + int(s.Tile)*commit.TileLen + int(s.Chunk)
+	if at < o.First { // outside of the window
+		return same(spec.MaxStart(), s.Value)
+	}
+	k, err := s.row(v, at, false)
 	if err != nil {
 		return err
 	}
-	from := int(s.Head) * m.headDim
-	q, err := v.A.open(s.operand(o.A), m.qWidth(), from, from+m.headDim)
+	head, d := int(s.Head), m.HeadDim()
+	q, err := v.A.open(s.operand(o.A), m.config.QWidth(), head*d, (head+1)*d)
 	if err != nil {
 		return err
 	}
-	own := spec.AttentionScore(q, k, spec.AttentionScale(m.headDim))
-	if own != own || math.Float32bits(own) != math.Float32bits(s.Value) {
+	from, to := m.HeadRange(head)
+	var own float32
+	if m.int8 {
+		quants, scales, err := v.openRow(m, k, from, to, true, true)
+		if err != nil {
+			return err
+		}
+		own = m.Score8(q, quants, scales)
+	} else {
+		row, err := v.Row.open(k, m.config.KVWidth(), from, to)
+		if err != nil {
+			return err
+		}
+		own = m.Score(q, row)
+	}
+	return same(own, s.Value)
+}
+
+// same holds a number against the one that was shown.
+func same(own, shown float32) error {
+	if own != own || math.Float32bits(own) != math.Float32bits(shown) {
 		return errStep
 	}
 	return nil
+}
+
+// Score is the score of a query and a key of one head.
+func (m *Model) Score(q, k []float32) float32 {
+	return m.capped(spec.AttentionScore(q, k, m.config.ScoreScale))
+}
+
+// Score8 is [Model.Score] for a key that is kept as int8.
+func (m *Model) Score8(q []float32, quants []int8, scales []float32) float32 {
+	query := spec.QuantizeRows(q)
+	dot := spec.AttentionScore8Step(0, query.Q, query.Scales, quants, scales)
+	return m.capped(float32(dot * m.config.ScoreScale))
+}
+
+func (m *Model) capped(score float32) float32 {
+	if m.config.ScoreCap == 0 {
+		return score
+	}
+	x := []float32{score}
+	spec.SoftCap(x, m.config.ScoreCap)
+	return x[0]
 }
 
 func (s *State) expStep(o *Operator, v *Step) error {
@@ -263,126 +323,269 @@ func (m *Softmax) checkMax(x []float32, first int) error {
 	return nil
 }
 
+// weighStep checks one weight by the scale of a block of an int8 value.
+func (s *State) weighStep(m *Model, o *Operator, v *Step) error {
+	i := int(s.Tile)*commit.TileLen + int(s.Chunk)
+	if o.Origin+i < o.First {
+		return same(0, s.Value)
+	}
+	a, err := s.weight(m, o, v, i)
+	if err != nil {
+		return err
+	}
+	row, err := s.row(v, o.Origin+i, true)
+	if err != nil {
+		return err
+	}
+	from, to := m.PartRange(int(s.Head))
+	_, scales, err := v.openRow(m, row, from, to, false, true)
+	if err != nil {
+		return err
+	}
+	return same(spec.AttentionWeight8(a, scales[0]), s.Value)
+}
+
+// weight opens number i of the exponentials that the disputed part is made of.
+func (s *State) weight(m *Model, o *Operator, v *Step, i int) (float32, error) {
+	e := v.Exp
+	head := m.HeadOf(int(s.Head))
+	if e == nil || len(e.Segments) != m.Heads() || e.Segments[head] != e.Softmax.Segment(e.Weights) || HeadsCommitment(e.Segments) != s.operand(o.A) {
+		return 0, errors.New("maximum and sums are not those of the head's exp")
+	}
+	a, err := v.A.open(e.Weights, o.Len, i, i+1)
+	if err != nil {
+		return 0, err
+	}
+	return a[0], nil
+}
+
 func (s *State) mixStep(m *Model, o *Operator, v *Step) error {
-	at, head := int(s.Lo), int(s.Tile)
-	row, err := s.row(m, v, at, head, true)
+	at, part, last := int(s.Lo), int(s.Tile), int(s.Claim.Position)
+	sums, err := s.before(v, m.MixState())
 	if err != nil {
 		return err
 	}
-	// Target is the commitment to the head's weights since the first round.
-	w, err := v.A.open(s.Target, int(s.Claim.Position)+1, at, at+1)
+	// Target is the commitment to the part's weights since the first round.
+	i, n := at-o.Origin, last+1-o.Origin
+	lo := i
+	if m.int8 {
+		lo = i / spec.Block * spec.Block
+	}
+	hi := min(n, lo+m.mixed())
+	w, err := v.A.open(s.Target, n, lo, hi)
 	if err != nil {
 		return err
 	}
-	sums, err := s.before(v, m.headDim)
-	if err != nil {
-		return err
+	if at >= o.First {
+		row, err := s.row(v, at, true)
+		if err != nil {
+			return err
+		}
+		from, to := m.PartRange(part)
+		if m.int8 {
+			quants, _, err := v.openRow(m, row, from, to, true, false)
+			if err != nil {
+				return err
+			}
+			Gather8(sums, w, quants, i-lo)
+		} else {
+			values, err := v.Row.open(row, m.config.KVWidth(), from, to)
+			if err != nil {
+				return err
+			}
+			spec.AttentionMixStep(sums, w, values, len(sums))
+		}
 	}
-	spec.AttentionMixStep(sums, w, row, m.headDim)
+	if m.int8 && i+1 == hi {
+		Settle8(sums, w)
+	}
 	if !gives(sums, s.Sums[1]) {
 		return errStep
 	}
 	return nil
 }
 
-// elementStep executes operators whose tile needs one tile of each operand.
+// mixed is how many positions' weights a step of a mix depends on.
+func (m *Model) mixed() int {
+	if m.int8 {
+		return spec.Block
+	}
+	return 1
+}
+
+// MixState is how many numbers a mix carries from one position to the next: the
+// sums of a part and, where values are kept as int8, the block's sums of
+// products of quants, which are whole numbers below 2^24.
+func (m *Model) MixState() int {
+	if m.int8 {
+		return 2 * spec.Block
+	}
+	return m.config.HeadDim
+}
+
+// Gather8 adds the products of quants of the i-th position of a block, whose
+// weights are w, to the second half of sums.
+func Gather8(sums, w []float32, values []int8, i int) {
+	q, _ := quantized(w)
+	for d, v := range values {
+		sums[spec.Block+d] += float32(int32(q[i]) * int32(v))
+	}
+}
+
+// Settle8 ends a block: its sums of products, by the scale of the weights, go to
+// the first half.
+func Settle8(sums, w []float32) {
+	_, scale := quantized(w)
+	for d := range spec.Block {
+		sums[d] += float32(sums[spec.Block+d] * scale)
+		sums[spec.Block+d] = 0
+	}
+}
+
+// quantized are a block's weights as they meet the values; a short block counts
+// as filled up with zeros.
+func quantized(w []float32) (q [spec.Block]int8, scale float32) {
+	var u [spec.Block]float32
+	copy(u[:], w)
+	scale = spec.Quantize(q[:], u[:])
+	return q, scale
+}
+
+// elementStep executes operators whose tile needs the same tile of each operand;
+// where they work on heads, the tiles of whole heads.
 func (s *State) elementStep(m *Model, o *Operator, v *Step) error {
 	from, to := s.tileRange(o)
 	lo, hi := from, to
-	if o.Kind == Rotate { // whole heads
-		lo, hi = from/m.headDim*m.headDim, min(o.Len, (to+m.headDim-1)/m.headDim*m.headDim)
+	if d := m.HeadDim(); o.Kind == Rotate || o.Kind == HeadNorm {
+		lo, hi = from/d*d, min(o.Len, (to+d-1)/d*d)
 	}
-	a, err := v.A.open(s.operand(o.A), o.Len, lo, hi)
+	var y []float32
+	if o.A == Nothing {
+		y = make([]float32, hi-lo)
+	} else {
+		a, err := v.A.open(s.operand(o.A), o.Len, lo, hi)
+		if err != nil {
+			return err
+		}
+		y = append(y, a...)
+	}
+	var b []float32
+	var err error
+	switch o.Kind {
+	case Add, Gate, Blend:
+		b, err = v.B.open(s.operand(o.B), o.Len, from, to)
+	case Bias:
+		b, err = v.Weights.vector(m, o.Weights, int(s.Tile))
+	case HeadNorm:
+		b, err = v.Weights.vector(m, o.Weights, 0)
+	}
 	if err != nil {
 		return err
 	}
-	y := append([]float32(nil), a...)
 	switch o.Kind {
-	case Bias:
-		data, err := v.Weights.open(m, o.Weights, 0, int(s.Tile))
-		if err != nil {
-			return err
-		}
-		b := make([]float32, len(y))
-		o.Weights.Decode(b, data[0])
+	case Add, Bias:
 		spec.Add(y, b)
+	case Gate:
+		m.Gated(y, b)
+	case Sigmoid:
+		for i, g := range y {
+			y[i] = spec.Sigmoid(g)
+		}
+	case HeadNorm:
+		m.NormHeads(y, b)
 	case Rotate:
-		rope, err := m.ropeOf(v)
+		factors, err := m.openFactors(o, v)
 		if err != nil {
 			return err
 		}
-		f := rope.Frequencies()
-		cos, sin := make([]float32, len(f)), make([]float32, len(f))
-		spec.RoPERow(cos, sin, f, int(s.Claim.Position))
-		for h := 0; h < len(y); h += m.headDim {
-			spec.Rotate(y[h:h+m.headDim], cos, sin, rope.Style)
+		if err := m.Rotate(y, o.RoPE, factors, int(s.Claim.Position)); err != nil {
+			return err
 		}
-		y = y[from-lo : to-lo]
-	case Add, Gate:
-		b, err := v.B.open(s.operand(o.B), o.Len, from, to)
+	case Blend:
+		w, err := v.C.open(s.operand(o.C), o.Of, o.At, o.At+1)
 		if err != nil {
 			return err
 		}
-		if o.Kind == Add {
-			spec.Add(y, b)
-		} else {
-			spec.SiLUMul(y, b)
-		}
+		spec.MixExpert(y, b, w[0])
 	}
-	return s.produces(y)
+	return s.produces(y[from-lo : to-lo])
 }
 
-// ropeOf is the model's rotary embedding, with the factors that the step opens.
-func (m *Model) ropeOf(v *Step) (spec.RoPE, error) {
-	r := m.rope
-	if m.factors.First == 0 {
-		return r, nil
+// Gated sets gate to its activation times up.
+func (m *Model) Gated(gate, up []float32) {
+	if m.config.Family.GELU {
+		spec.GELUMul(gate, up)
+	} else {
+		spec.SiLUMul(gate, up)
 	}
-	if m.factors.Cols > commit.TileLen {
-		return r, errors.New("more than 256 rotary factors are not judged")
+}
+
+// NormHeads normalises every head of x.
+func (m *Model) NormHeads(x, weight []float32) {
+	d := m.HeadDim()
+	for h := 0; h < len(x); h += d {
+		spec.RMSNorm(x[h:h+d], x[h:h+d], weight, m.config.Eps)
 	}
-	data, err := v.Weights.open(m, m.factors, 0, 0)
+}
+
+// Factors is the tensor of a rotary embedding's factors, where it has some.
+func (m *Model) Factors(rope int) Matrix {
+	if rope != 0 {
+		return Matrix{}
+	}
+	return m.factors
+}
+
+// Rotate rotates every head of x by a position's row of a rotary embedding. It
+// fails where the factors are none that a model may have.
+func (m *Model) Rotate(x []float32, rope int, factors []float32, position int) error {
+	r := m.config.RoPEs[rope]
+	r.Factors = factors
+	for _, f := range factors {
+		if !architecture.Stretch(f) {
+			return fmt.Errorf("the frequency factors of positions hold %v", f)
+		}
+	}
+	f := r.Frequencies()
+	cos, sin := make([]float32, len(f)), make([]float32, len(f))
+	spec.RoPERowGain(cos, sin, f, r.Gain(), position)
+	d := m.HeadDim()
+	for h := 0; h < len(x); h += d {
+		spec.Rotate(x[h:h+d], cos, sin, r.Style)
+	}
+	return nil
+}
+
+// openFactors returns the rotary factors that the step opens, nil where there
+// are none.
+func (m *Model) openFactors(o *Operator, v *Step) ([]float32, error) {
+	w := m.Factors(o.RoPE)
+	if !w.There() {
+		return nil, nil
+	}
+	return v.Weights.vector(m, w, 0)
+}
+
+// routeStep chooses the experts anew.
+func (s *State) routeStep(m *Model, o *Operator, v *Step) error {
+	n := m.config.Experts.Count
+	logits, err := v.A.open(s.operand(o.A), n, 0, n)
 	if err != nil {
-		return r, err
+		return err
 	}
-	r.Factors = make([]float32, m.factors.Cols)
-	m.factors.Decode(r.Factors, data[0])
-	return r, nil
+	return s.produces(m.Routed(logits))
 }
 
-// GroupRows is how many rows share a weight leaf.
-func (w Matrix) GroupRows() int { rows, _ := gguf.WeightLeaf(w.Format); return rows }
-
-// Group is the range of rows of a group.
-func (w Matrix) Group(i int) (from, to int) {
-	n := w.GroupRows()
-	return i * n, min(w.Rows, (i+1)*n)
-}
-
-// Leaf is the position of a weight leaf under the model root.
-func (w Matrix) Leaf(group, column int) uint64 {
-	_, across := gguf.WeightLeaves(w.Format, w.Rows, w.Cols)
-	return w.First + uint64(group)*across + uint64(column)
-}
-
-// open checks a weight leaf and returns its rows' bytes.
-func (v *Weights) open(m *Model, w Matrix, group, column int) ([][]byte, error) {
-	if v == nil {
-		return nil, errors.New("the weights are not opened")
+// keepStep checks a tile of a row as the cache holds it.
+func (s *State) keepStep(m *Model, o *Operator, v *Step) error {
+	n := m.config.KVWidth()
+	lo, hi := KeptFrom(n, int(s.Tile))
+	x, err := v.A.open(s.operand(o.A), n, lo, hi)
+	if err != nil {
+		return err
 	}
-	p := merkle.Proof[core.Hash]{Index: w.Leaf(group, column), Size: m.Leaves, Path: v.Path}
-	if !merkle.Verify(m.Root, gguf.WeightLeafHash(v.Data), p) {
-		return nil, errors.New("the weights are not those under the model root")
+	if !spec.Finite(x) || sha256.Sum256(keptTile(x, lo, n, int(s.Tile))) != s.Target {
+		return errStep
 	}
-	from, to := w.Group(group)
-	at := column * commit.TileLen
-	size := w.Format.RowSize(min(w.Cols-at, commit.TileLen))
-	if len(v.Data) != (to-from)*size {
-		return nil, errors.New("the weight leaf has another size")
-	}
-	rows := make([][]byte, to-from)
-	for i := range rows {
-		rows[i] = v.Data[i*size : (i+1)*size]
-	}
-	return rows, nil
+	return nil
 }

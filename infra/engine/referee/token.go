@@ -384,7 +384,8 @@ func (s *State) pickLogit(m *Model, v *PickLogit) error {
 		return fmt.Errorf("token %d is not in the tile", v.Token)
 	}
 	s.Logit, s.Phase = v, NeedChunks
-	s.Tile = uint32(v.Token) / uint32(m.head.GroupRows())
+	group, _ := m.head.Groups(int(v.Token), int(v.Token)+1)
+	s.Tile = uint32(group)
 	return nil
 }
 
@@ -523,5 +524,5 @@ func (s *State) tokenOf(t core.Token, at uint32, path []core.Hash) error {
 // TokenProgram is the program of a token: the normalised residual stream, from
 // which single logits follow.
 func (m *Model) TokenProgram() *Program {
-	return &Program{X: -1, K: -1, V: -1, Ops: []Operator{{Kind: Norm, Name: "normalised output", Len: m.width, A: Input, Weights: m.norm}}}
+	return &Program{X: -1, K: -1, V: -1, Route: -1, Ops: []Operator{{Kind: Norm, Name: "normalised output", Len: m.config.Width, A: Input, Weights: m.norm}}}
 }
