@@ -3,6 +3,7 @@
 //
 // Start with [Run]. Answers come from the built-in model; honest ones are
 // verified under other threads and chunks, forged ones by everything that a
-// stranger would check, and disputes are played to their end through the rules
-// that the chain applies.
+// stranger would check. Disputes, about that model and about small random ones of
+// every architecture in turn, are played to their end through the rules that the
+// chain applies.
 package trial

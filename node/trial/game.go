@@ -15,6 +15,7 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/model"
 	"github.com/koinon-network/koinon/infra/engine/prover"
 	"github.com/koinon-network/koinon/infra/engine/referee"
+	"github.com/koinon-network/koinon/infra/engine/tiny"
 )
 
 // side finds moves: encoded state in, encoded moves out. Of several, one that
@@ -157,12 +158,13 @@ func timed(m *referee.Model, before *referee.State, step *referee.Step) time.Dur
 // court holds what games of the model need.
 type court struct {
 	*forger
+	name    string
 	judge   *referee.Model
 	truth   core.Advocate
-	counted map[string]int // steps so far, by operator
+	counted map[string]int // steps so far, by operator, in all courts
 }
 
-func newCourt(f *forger) (*court, error) {
+func newCourt(f *forger, name string, counted map[string]int) (*court, error) {
 	file, err := gguf.Parse(f.file)
 	if err != nil {
 		return nil, err
@@ -171,7 +173,30 @@ func newCourt(f *forger) (*court, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &court{f, p.Model, prover.NewAdvocate(p), map[string]int{}}, nil
+	return &court{f, name, p.Model, prover.NewAdvocate(p), counted}, nil
+}
+
+// tinyCourt is a court over a small random model; it is closed by closing its
+// engine.
+func tinyCourt(home *court, shape tiny.Shape) (*court, error) {
+	f := *home.forger
+	var err error
+	if f.file, err = shape.Bytes(); err != nil {
+		return nil, err
+	}
+	parsed, err := gguf.Parse(f.file)
+	if err != nil {
+		return nil, err
+	}
+	f.tensors, f.options.KV8 = parsed.Tensors, shape.KV8
+	if f.engine, err = model.OpenBytes(f.file, f.options); err != nil {
+		return nil, err
+	}
+	c, err := newCourt(&f, shape.String(), home.counted)
+	if err != nil {
+		f.engine.Close()
+	}
+	return c, err
 }
 
 // accused plays a provider with a bent weight against an honest challenger.

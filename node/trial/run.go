@@ -14,6 +14,7 @@ import (
 	"github.com/koinon-network/koinon/infra/engine/model"
 	"github.com/koinon-network/koinon/infra/engine/referee"
 	"github.com/koinon-network/koinon/infra/engine/seed"
+	"github.com/koinon-network/koinon/infra/engine/tiny"
 	"github.com/koinon-network/koinon/infra/verify"
 )
 
@@ -36,6 +37,7 @@ type Result struct {
 	Kinds     []Kind  `json:"kinds"`
 	Lying     Games   `json:"games_against_liars"`
 	True      Games   `json:"games_against_honest_providers"`
+	Courts    []Court `json:"courts"`
 	Steps     []Step  `json:"steps"`
 	Audit     float64 `json:"audit_over_inference"` // time to verify an answer over time to write it
 	Seconds   float64 `json:"seconds"`
@@ -62,6 +64,14 @@ type Games struct {
 	BytesMax    int `json:"bytes_max"`
 
 	moves, bytes []int
+}
+
+// Court are the games about one model.
+type Court struct {
+	Model string `json:"model"`
+	Lying int    `json:"games_against_liars"`
+	True  int    `json:"games_against_honest_providers"`
+	Lost  int    `json:"honest_side_lost"` // must be 0
 }
 
 // Step is what the check of an operator's step costs, in milliseconds.
@@ -228,31 +238,69 @@ func (t *trial) one(ctx context.Context, o *order, a outcome, auditor *model.Mod
 	return nil
 }
 
+// games plays disputes in courts over the built-in model and, every other time,
+// over small models of all architectures in turn.
 func (t *trial) games(ctx context.Context) error {
-	c, err := newCourt(t.forger)
+	home, err := newCourt(t.forger, "the built-in model", map[string]int{})
 	if err != nil {
 		return err
 	}
+	t.judged(home)
+	shapes := tiny.All()
+	courts := make([]*court, len(shapes))
+	defer func() {
+		for _, c := range courts {
+			if c != nil {
+				c.engine.Close()
+			}
+		}
+	}()
 	for i := range t.options.Games {
 		t.options.Progress("games", i, t.options.Games)
-		g, where, err := c.accused(ctx)
-		if err != nil {
-			return err
+		c := home
+		if n := i / 2 % len(shapes); i%2 == 1 {
+			if courts[n] == nil {
+				if courts[n], err = tinyCourt(home, shapes[n]); err != nil {
+					return fmt.Errorf("%v: %w", shapes[n], err)
+				}
+				t.judged(courts[n])
+			}
+			c = courts[n]
 		}
-		if t.result.Lying.add(&g); g.held || g.stuck != referee.Provider {
-			t.result.Lying.Lost++
-			t.result.fail("the bit at %s: the %s has no move: %v", where, g.stuck, g.cause)
+		if err := t.pair(ctx, c); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		if g, err = c.defended(ctx); err != nil {
-			return err
-		}
-		if t.result.True.add(&g); !g.held {
-			t.result.True.Lost++
-			t.result.fail("a true answer: the %s has no move: %v", g.stuck, g.cause)
-			continue
-		}
-		t.steps[g.operator] = append(t.steps[g.operator], float64(g.step.Nanoseconds())/1e6)
 	}
+	return nil
+}
+
+func (t *trial) judged(c *court) { t.result.Courts = append(t.result.Courts, Court{Model: c.name}) }
+
+// pair plays a game of either kind in a court.
+func (t *trial) pair(ctx context.Context, c *court) error {
+	i := slices.IndexFunc(t.result.Courts, func(v Court) bool { return v.Model == c.name })
+	count := &t.result.Courts[i]
+	g, where, err := c.accused(ctx)
+	if err != nil {
+		return err
+	}
+	count.Lying++
+	if t.result.Lying.add(&g); g.held || g.stuck != referee.Provider {
+		t.result.Lying.Lost++
+		count.Lost++
+		t.result.fail("%s, the bit at %s: the %s has no move: %v", c.name, where, g.stuck, g.cause)
+	}
+	if g, err = c.defended(ctx); err != nil {
+		return err
+	}
+	count.True++
+	if t.result.True.add(&g); !g.held {
+		t.result.True.Lost++
+		count.Lost++
+		t.result.fail("%s, a true answer: the %s has no move: %v", c.name, g.stuck, g.cause)
+		return nil
+	}
+	t.steps[g.operator] = append(t.steps[g.operator], float64(g.step.Nanoseconds())/1e6)
 	return nil
 }
 

@@ -37,6 +37,12 @@ func (r *Result) Table() string {
 	}
 	w.Flush()
 	fmt.Fprintln(&b)
+	fmt.Fprintln(w, "disputes about\tlying provider\thonest provider\thonest side lost")
+	for _, c := range r.Courts {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", c.Model, c.Lying, c.True, c.Lost)
+	}
+	w.Flush()
+	fmt.Fprintln(&b)
 	fmt.Fprintf(w, "check of a step, target %.1f ms\tcount\tmedian ms\tmax ms\n", Target)
 	for _, s := range r.Steps {
 		fmt.Fprintf(w, "%s\t%d\t%.3f\t%.3f\n", s.Operator, s.Count, s.Median, s.Max)

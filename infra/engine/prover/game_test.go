@@ -54,7 +54,12 @@ func newScene(t testing.TB, s tiny.Shape, inputs, outputs int) *scene {
 
 func newSampledScene(t testing.TB, s tiny.Shape, inputs, base int, sampler core.Sampler) *scene {
 	t.Helper()
-	b := s.File(t)
+	return sceneOf(t, s, s.File(t), inputs, base, sampler)
+}
+
+// sceneOf is a scene of a file of that shape.
+func sceneOf(t testing.TB, s tiny.Shape, b []byte, inputs, base int, sampler core.Sampler) *scene {
+	t.Helper()
 	f, err := gguf.Parse(b)
 	if err != nil {
 		t.Fatal(err)
@@ -259,6 +264,12 @@ func TestHonestChallengersAccuseNoTrueAnswer(t *testing.T) {
 // forge makes an answer one leaf of which is false, beginning with one result
 // of its program; everything after that result follows from it.
 func (sc *scene) forge(r *rand.Rand, at, l, operator int) (*Answer, *lie) {
+	v := &lie{operator: operator, chunk: r.IntN(40)}
+	return sc.falsify(at, l, operator, func(o *referee.Operator, res *result, _ []float32) { v.forge(r, o, res, sc.prover.Model) }), v
+}
+
+// falsify changes one result of a leaf's program, and everything after it with it.
+func (sc *scene) falsify(at, l, operator int, change func(o *referee.Operator, res *result, operand []float32)) *Answer {
 	sc.t.Helper()
 	a := sc.answer()
 	s := sc.open(leafClaim(at, l))
@@ -266,27 +277,8 @@ func (sc *scene) forge(r *rand.Rand, at, l, operator int) (*Answer, *lie) {
 		sc.t.Fatal(err)
 	}
 	tr := a.trace
-	o, res := &tr.program.Ops[operator], &tr.results[operator]
-	v := &lie{operator: operator, chunk: r.IntN(40)}
-	switch {
-	case o.Heads > 0:
-		v.head = r.IntN(o.Heads)
-		x := res.heads[v.head]
-		v.element = r.IntN(len(x))
-		if o.Kind == referee.Exp {
-			v.forgeExp(r, res)
-			break
-		}
-		x[v.element] = bent(x[v.element])
-		res.segment[v.head] = commit.Vector(x)
-	case o.Kind == referee.Keep:
-		res.kept[r.IntN(len(res.kept))] ^= 1 << r.IntN(8)
-	case o.Kind == referee.Route:
-		forgeRoute(r, res.values, sc.prover.Model.Config().Experts.Count)
-	default:
-		v.element = r.IntN(o.Len)
-		res.values[v.element] = bent(res.values[v.element])
-	}
+	o := &tr.program.Ops[operator]
+	change(o, &tr.results[operator], tr.operand(o.A))
 	if err := sc.prover.choose(tr, operator); err != nil {
 		sc.t.Fatal(err)
 	}
@@ -304,7 +296,7 @@ func (sc *scene) forge(r *rand.Rand, at, l, operator int) (*Answer, *lie) {
 	leaf := commit.Leaf(core.BoundarySalt(sc.salt, uint32(at), uint32(l)), commit.Boundary(tr.results[p.X].commitment(), k, val))
 	a.leaves = append([]core.Hash(nil), sc.leaves...)
 	a.leaves[at*(sc.prover.Model.Layers+1)+l] = leaf
-	return a, v
+	return a
 }
 
 // bent is another number; behind a window's edge a score is none.
@@ -312,7 +304,10 @@ func bent(x float32) float32 {
 	if math.IsInf(float64(x), 0) {
 		return 0.75
 	}
-	return x + 0.75
+	if y := x + 0.75; y != x {
+		return y
+	}
+	return next(x, -1)
 }
 
 // forgeRoute chooses another expert, or weighs one otherwise.
@@ -338,6 +333,28 @@ type lie struct {
 	lanes                          bool
 }
 
+func (v *lie) forge(r *rand.Rand, o *referee.Operator, res *result, m *referee.Model) {
+	switch {
+	case o.Kind == referee.Exp:
+		v.head = r.IntN(o.Heads)
+		v.element = r.IntN(o.Len)
+		v.forgeExp(r, res)
+	case o.Heads > 0:
+		v.head = r.IntN(o.Heads)
+		x := res.heads[v.head]
+		v.element = r.IntN(len(x))
+		x[v.element] = bent(x[v.element])
+		res.segment[v.head] = commit.Vector(x)
+	case o.Kind == referee.Keep:
+		res.kept[r.IntN(len(res.kept))] ^= 1 << r.IntN(8)
+	case o.Kind == referee.Route:
+		forgeRoute(r, res.values, m.Config().Experts.Count)
+	default:
+		v.element = r.IntN(o.Len)
+		res.values[v.element] = bent(res.values[v.element])
+	}
+}
+
 func (v *lie) forgeExp(r *rand.Rand, res *result) {
 	x, soft := res.heads[v.head], &res.softmax[v.head]
 	ways := 4
@@ -352,7 +369,7 @@ func (v *lie) forgeExp(r *rand.Rand, res *result) {
 		soft.Lanes[r.IntN(8)] += 1
 		v.lanes = true
 	case 2: // the maximum, with exponentials that fit it
-		soft.Max++
+		soft.Max = bent(soft.Max)
 	case 3: // its place
 		soft.At = uint32((int(soft.At) + 1) % len(x))
 	}

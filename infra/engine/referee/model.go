@@ -167,6 +167,8 @@ const (
 	maxUsed       = 16
 	maxInt8Width  = 8192 // of a key or value row
 	maxSums       = 960  // partial sums of a tile of a product
+	maxSegments   = 896  // of a leaf's attention
+	maxMessage    = 35_000
 )
 
 // limits refuses what would make a message or a step too large.
@@ -179,8 +181,25 @@ func (m *Model) limits() error {
 		return fmt.Errorf("mixtures that use %d of %d experts are not judged, at most %d of %d", c.Experts.Used, c.Experts.Count, maxUsed, maxExperts)
 	case m.int8 && c.HeadDim%spec.Block != 0:
 		return fmt.Errorf("int8 keys and values need heads of a multiple of %d elements, these have %d", spec.Block, c.HeadDim)
+	case m.segments() > maxSegments:
+		return fmt.Errorf("models with %d query heads of %d are not judged: a leaf has %d segments of attention, at most %d are possible", c.Heads, c.HeadDim, m.segments(), maxSegments)
 	case m.int8 && c.KVWidth() > maxInt8Width:
 		return fmt.Errorf("int8 rows of %d elements are not judged, at most of %d", c.KVWidth(), maxInt8Width)
 	}
 	return nil
+}
+
+// segments is how many segments score, exp and weigh have.
+func (m *Model) segments() int {
+	if m.int8 {
+		return 2*m.config.Heads + m.Parts()
+	}
+	return 2 * m.config.Heads
+}
+
+// Reach is how many positions a receipt may have whose leaves are judged: the
+// tiles of a head's weights, each with its hash and running sums, fit into a
+// message.
+func (m *Model) Reach() uint64 {
+	return uint64(maxMessage-1000-32*m.config.Heads) / 64 * commit.TileLen
 }

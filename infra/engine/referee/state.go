@@ -104,8 +104,8 @@ func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
 	if r.Model != m.ID || r.Semantics != m.Semantics {
 		return nil, errors.New("the receipt is for another model, or another semantics version")
 	}
-	if r.Output == 0 || r.Input == 0 || uint64(r.Input)+uint64(r.Output) > 1<<24 {
-		return nil, fmt.Errorf("a receipt over %d and %d tokens cannot be disputed", r.Input, r.Output)
+	if r.Output == 0 || r.Input == 0 || uint64(r.Input)+uint64(r.Output) > m.Reach() {
+		return nil, fmt.Errorf("a receipt over %d and %d tokens is not judged, at most one over %d", r.Input, r.Output, m.Reach())
 	}
 	s := &State{
 		Semantics: r.Semantics, BoundaryRoot: r.BoundaryRoot, InputHash: r.InputHash, OutputHash: r.OutputHash, Inputs: r.Input, Outputs: r.Output,

@@ -203,9 +203,7 @@ func (p *placer) embedding(width int) Matrix {
 			p.err = fmt.Errorf("a vocabulary of %d tokens is not judged", rows)
 		}
 	}
-	w := p.take(name, width, rows)
-	p.small(w)
-	return w
+	return p.product(name, width, rows)
 }
 
 func (p *placer) vector(name string, n int) Matrix { return p.take(name, n) }
@@ -213,18 +211,26 @@ func (p *placer) vector(name string, n int) Matrix { return p.take(name, n) }
 // product takes the matrix of a linear operator.
 func (p *placer) product(name string, dims ...int) Matrix {
 	w := p.take(name, dims...)
-	p.small(w)
+	p.small(w, 0)
 	return w
 }
 
-// small refuses matrices whose partial sums no message could hold.
-func (p *placer) small(w Matrix) {
+// parts takes a tensor that holds several matrices, one below the other. Any of
+// them may begin within a weight leaf.
+func (p *placer) parts(name string, dims ...int) Matrix {
+	w := p.take(name, dims...)
+	p.small(w, 1)
+	return w
+}
+
+// small refuses matrices whose partial sums no message could hold. A tile has
+// rows of so many groups more than it would fill.
+func (p *placer) small(w Matrix, more int) {
 	if p.err != nil {
 		return
 	}
-	groups := commit.TileLen/w.GroupRows() + 1 // a part of a tensor may begin within one
-	if n := groups * commit.Count(w.Cols); n > maxSums {
-		p.err = fmt.Errorf("rows of %d numbers in %v are not judged: the tensor %q has %d partial sums in a tile, at most %d are possible", w.Cols, w.Format, w.Name, n, maxSums)
+	if n := (commit.TileLen/w.GroupRows() + more) * commit.Count(w.Cols); n > maxSums {
+		p.err = fmt.Errorf("rows of %d numbers in %v are not judged: a tile of the tensor %q has %d partial sums, at most %d are possible", w.Cols, w.Format, w.Name, n, maxSums)
 	}
 }
 
@@ -253,7 +259,7 @@ func (p *placer) layer(w *layer, prefix string, c *architecture.Config) {
 	case c.Experts.Count > 0:
 		p.experts(w, prefix, c)
 	case c.Family.GateInUp:
-		both := p.product(prefix+"ffn_up.weight", c.Width, 2*c.Hidden)
+		both := p.parts(prefix+"ffn_up.weight", c.Width, 2*c.Hidden)
 		w.feed = feed{both.rows(0, c.Hidden), both.rows(c.Hidden, c.Hidden), p.product(prefix+"ffn_down.weight", c.Hidden, c.Width)}
 	default:
 		w.feed = p.feed(prefix, "", c.Width, c.Hidden)
@@ -264,7 +270,7 @@ func (p *placer) layer(w *layer, prefix string, c *architecture.Config) {
 func (p *placer) heads(w *layer, prefix string, c *architecture.Config) {
 	q, kv := c.QWidth(), c.KVWidth()
 	if fused := prefix + "attn_qkv.weight"; p.has(fused) {
-		all := p.product(fused, c.Width, q+2*kv)
+		all := p.parts(fused, c.Width, q+2*kv)
 		w.q, w.k, w.v = all.rows(0, q), all.rows(q, kv), all.rows(q+kv, kv)
 	} else {
 		w.q, w.k, w.v = p.product(prefix+"attn_q.weight", c.Width, q), p.product(prefix+"attn_k.weight", c.Width, kv), p.product(prefix+"attn_v.weight", c.Width, kv)
@@ -285,8 +291,8 @@ func (p *placer) feed(prefix, suffix string, width, hidden int) feed {
 func (p *placer) experts(w *layer, prefix string, c *architecture.Config) {
 	e := &c.Experts
 	w.router = p.product(prefix+"ffn_gate_inp.weight", c.Width, e.Count)
-	w.feed = feed{p.product(prefix+"ffn_gate_exps.weight", c.Width, e.Hidden, e.Count), p.product(prefix+"ffn_up_exps.weight", c.Width, e.Hidden, e.Count),
-		p.product(prefix+"ffn_down_exps.weight", e.Hidden, c.Width, e.Count)}
+	w.feed = feed{p.parts(prefix+"ffn_gate_exps.weight", c.Width, e.Hidden, e.Count), p.parts(prefix+"ffn_up_exps.weight", c.Width, e.Hidden, e.Count),
+		p.parts(prefix+"ffn_down_exps.weight", e.Hidden, c.Width, e.Count)}
 	if e.SharedHidden > 0 {
 		w.sharedGate = p.product(prefix+"ffn_gate_inp_shexp.weight", c.Width, 1)
 		w.shared = p.feed(prefix, "_shexp", c.Width, e.SharedHidden)
