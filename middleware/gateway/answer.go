@@ -28,6 +28,8 @@ type Call struct {
 	UserSeed *uint64
 	// Pooling, when set, asks for the embedding of Input instead of an answer.
 	Pooling core.Pooling
+
+	route *preference // nil leaves the choice to the router
 }
 
 // Answer is what came of a call. It is filled as far as things got, also when
@@ -165,17 +167,22 @@ func (r *run) next(ctx context.Context, asked map[core.Address]bool) (candidate,
 	if err != nil {
 		return candidate{}, err
 	}
-	cs := ofTier(all, r.call.Tier)
+	cs, route := ofTier(all, r.call.Tier), r.call.route
 	if len(cs) == 0 && len(ofTier(all, core.TierStatistical)) > 0 {
 		return candidate{}, &core.Error{Code: core.CodeNoProvider, Message: "no provider offers " + r.call.Model.Name + " with exact proofs right now", RetryAfter: 5 * time.Second,
 			Next: "ask for the model " + r.call.Model.Name + statisticalSuffix + ", whose answers are only tested for plausibility"}
 	}
-	cs = slices.DeleteFunc(cs, func(c candidate) bool { return asked[c.provider.Address] })
+	offers := len(cs)
+	if cs = slices.DeleteFunc(cs, func(c candidate) bool { return !route.allows(c) }); len(cs) == 0 && offers > 0 {
+		return candidate{}, route.excluded(r.call.Model.Name, offers)
+	}
+	cs = slices.DeleteFunc(cs, func(c candidate) bool { return asked[c.provider.Address] || len(asked) > 0 && route.one() })
 	if len(cs) == 0 {
 		return candidate{}, &core.Error{Code: core.CodeNoProvider, Message: "no provider offers " + r.call.Model.Name + " right now",
 			Next: "start one with: koinon provider start --model FILE.gguf", RetryAfter: 5 * time.Second}
 	}
-	return r.router.rank(cs, len(r.call.Input), int(r.call.Sampler.MaxTokens))[0], nil
+	cs = r.router.rank(cs, len(r.call.Input), int(r.call.Sampler.MaxTokens))
+	return route.arrange(cs, r.router.Observed)[0], nil
 }
 
 func (g *Gateway) candidates(ctx context.Context, m core.Manifest) ([]candidate, error) {

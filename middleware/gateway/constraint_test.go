@@ -34,10 +34,10 @@ func accepts(t *testing.T, c *core.Constraint, sentence string) bool {
 func box(t *testing.T, body string) *toolbox {
 	t.Helper()
 	var c chatRequest
-	if err := decode([]byte(`{`+body+`}`), &c); err != nil {
+	if err := openAI.decode([]byte(`{`+body+`}`), &c); err != nil {
 		t.Fatal(err)
 	}
-	b, err := c.toolbox()
+	b, err := newToolbox(c.Tools, c.ToolChoice, c.ParallelTools)
 	if err != nil {
 		t.Fatal(err)
 	}

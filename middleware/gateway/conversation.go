@@ -85,22 +85,20 @@ func (c *chatRequest) conversation() ([]Message, error) {
 	case len(c.Messages) > maxMessages:
 		return nil, &core.Error{Code: core.CodeTooLarge, Param: "messages", Message: fmt.Sprintf("messages: %d, at most %d are possible", len(c.Messages), maxMessages)}
 	}
-	out := make([]Message, len(c.Messages))
-	var open openCalls
+	var t turns
 	for i := range c.Messages {
-		var err error
-		if out[i], err = c.Messages[i].turn(i, &open); err != nil {
+		if err := c.Messages[i].join(i, &t); err != nil {
 			return nil, err
 		}
 	}
-	return out, open.missing(len(out))
+	return t.all("messages")
 }
 
-// turn checks message i; open are the calls that no message has answered yet.
-func (m *chatMessage) turn(i int, open *openCalls) (Message, error) {
+// join checks message i and adds it to a conversation.
+func (m *chatMessage) join(i int, t *turns) error {
+	name := func(field string) string { return fmt.Sprintf("messages[%d].%s", i, field) }
 	at := func(field, format string, args ...any) error {
-		name := fmt.Sprintf("messages[%d].%s", i, field)
-		return invalid(name, "%s: %s", name, fmt.Sprintf(format, args...))
+		return invalid(name(field), "%s: %s", name(field), fmt.Sprintf(format, args...))
 	}
 	out := Message{Role: m.Role, Content: m.Content.text, Name: m.Name}
 	switch m.Role {
@@ -108,43 +106,33 @@ func (m *chatMessage) turn(i int, open *openCalls) (Message, error) {
 		out.Role = "system"
 	case "system", "user", "assistant", "tool":
 	case "":
-		return out, at("role", "is missing")
+		return at("role", "is missing")
 	default:
-		return out, at("role", "%q is not supported; use system, developer, user, assistant or tool", clip(m.Role, 40))
+		return at("role", "%q is not supported; use system, developer, user, assistant or tool", clip(m.Role, 40))
 	}
 	if len(m.Audio) > 0 && string(m.Audio) != "null" {
-		return out, at("audio", "models here read and write text only")
-	}
-	if m.Role == "tool" {
-		call, ok := open.take(m.ToolCallID)
-		if !ok {
-			return out, at("tool_call_id", "%q is no call of the assistant's message before", clip(m.ToolCallID, 100))
-		}
-		out.ToolCallID, out.Name = m.ToolCallID, call
-	} else if err := open.missing(i); err != nil {
-		return out, err
+		return at("audio", "models here read and write text only")
 	}
 	if len(m.ToolCalls) > 0 && m.Role != "assistant" {
-		return out, at("tool_calls", "only an assistant calls tools")
+		return at("tool_calls", "only an assistant calls tools")
 	}
 	for k, raw := range m.ToolCalls {
 		var c chat.ToolCall
 		if err := json.Unmarshal(raw, &c); err != nil {
-			return out, at(fmt.Sprintf("tool_calls[%d]", k), "%v", err)
-		}
-		if c.ID == "" || slices.ContainsFunc(out.ToolCalls, func(o chat.ToolCall) bool { return o.ID == c.ID }) {
-			return out, at(fmt.Sprintf("tool_calls[%d].id", k), "each call needs an id of its own")
+			return at(fmt.Sprintf("tool_calls[%d]", k), "%v", err)
 		}
 		out.ToolCalls = append(out.ToolCalls, c)
 	}
-	open.add(out.ToolCalls)
 	if !m.Content.set && m.Refusal.set {
 		out.Content, m.Content.set = m.Refusal.text, true
 	}
 	if !m.Content.set && len(m.ToolCalls) == 0 {
-		return out, at("content", "is missing")
+		return at("content", "is missing")
 	}
-	return out, nil
+	if m.Role == "tool" {
+		return t.result(name("tool_call_id"), m.ToolCallID, out.Content)
+	}
+	return t.add(fmt.Sprintf("messages[%d]", i), out)
 }
 
 // openCalls are the calls of a turn that wait for their results.
@@ -163,14 +151,14 @@ func (o *openCalls) take(id string) (name string, ok bool) {
 	return name, true
 }
 
-// missing is the error when message i comes before all results are there.
-func (o *openCalls) missing(i int) error {
+// missing is the error when what the request names at comes before all results
+// are there.
+func (o *openCalls) missing(at string) error {
 	if len(*o) == 0 {
 		return nil
 	}
-	name := fmt.Sprintf("messages[%d]", i)
-	e := invalid("messages", "%s: the result of the assistant's call %q is missing", name, clip((*o)[0].ID, 100))
-	e.Next = "answer each of its tool_calls by a message of the role tool"
+	e := invalid("messages", "%s: the result of the assistant's call %q is missing", at, clip((*o)[0].ID, 100))
+	e.Next = "answer each of its calls before anything else is said"
 	return e
 }
 

@@ -18,7 +18,7 @@ const (
 )
 
 // readBody reads a bounded JSON body into v. The error names the field.
-func readBody(w http.ResponseWriter, r *http.Request, v any) error {
+func (d *dialect) readBody(w http.ResponseWriter, r *http.Request, v any) error {
 	if r.ContentLength > maxBody {
 		return tooLarge()
 	}
@@ -30,7 +30,7 @@ func readBody(w http.ResponseWriter, r *http.Request, v any) error {
 		}
 		return core.Errorf(core.CodeInvalid, "the request body could not be read: %v", err)
 	}
-	return decode(b, v)
+	return d.decode(b, v)
 }
 
 func tooLarge() error {
@@ -38,11 +38,11 @@ func tooLarge() error {
 }
 
 // decode parses one JSON object.
-func decode(b []byte, v any) error {
+func (d *dialect) decode(b []byte, v any) error {
 	if err := checkDepth(b); err != nil {
 		return err
 	}
-	if err := refuseUnknown(b, v); err != nil {
+	if err := d.refuseUnknown(b, v); err != nil {
 		return err
 	}
 	err := json.Unmarshal(b, v)
@@ -57,7 +57,10 @@ func decode(b []byte, v any) error {
 	case errors.As(err, &syn):
 		return core.Errorf(core.CodeInvalid, "the body is not valid JSON: %v at byte %d", syn, syn.Offset)
 	case errors.As(err, &typ):
-		field := strings.TrimPrefix(typ.Field, "sampling.")
+		field := typ.Field
+		for _, embedded := range []string{"sampling.", "drawing.", "routing."} {
+			field = strings.TrimPrefix(field, embedded)
+		}
 		return invalid(field, "%s: a JSON %s does not fit here, it must be a %s", field, typ.Value, jsonName(typ))
 	default:
 		return core.Errorf(core.CodeInvalid, "the body is not valid: %v", err)

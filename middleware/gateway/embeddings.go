@@ -6,16 +6,18 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/koinon-network/koinon/core"
 )
 
+// embedding is OpenAI's dialect, whose prompt is called input.
+var embedding = dialect{rules: openAI.rules, names: map[string]string{"prompt": "input"}, failure: openAI.failure}
+
 // embeddingRequest is the body of POST /v1/embeddings.
 type embeddingRequest struct {
-	Model      string       `json:"model"`
+	routing
 	Input      promptList   `json:"input"`
 	Format     string       `json:"encoding_format"`
 	Dimensions *int         `json:"dimensions"`
@@ -32,8 +34,6 @@ const (
 
 func (e *embeddingRequest) check() error {
 	switch {
-	case e.Model == "":
-		return invalid("model", "model: say which model to ask; GET /v1/models lists them")
 	case len(e.Input) == 0:
 		return invalid("input", "input: is missing")
 	case len(e.Input) > maxInputs:
@@ -50,11 +50,14 @@ func (e *embeddingRequest) check() error {
 
 // embeddingCalls makes one call per input: each is ordered, paid and provable
 // by itself.
-func (g *Gateway) embeddingCalls(ctx context.Context, e *embeddingRequest) ([]Call, error) {
+func (g *Gateway) embeddingCalls(ctx context.Context, model string, e *embeddingRequest) ([]Call, error) {
 	if err := e.check(); err != nil {
 		return nil, err
 	}
-	name, tier := tierOf(e.Model)
+	name, tier, err := e.on(model)
+	if err != nil {
+		return nil, err
+	}
 	if tier != core.TierExact {
 		return nil, invalid("model", "model: embeddings are not available on the statistical tier; ask for %s", clip(name, 100))
 	}
@@ -89,7 +92,7 @@ func (g *Gateway) embeddingCalls(ctx context.Context, e *embeddingRequest) ([]Ca
 			return nil, &core.Error{Code: core.CodeTooLarge, Param: "input", Next: "send them in several calls",
 				Message: fmt.Sprintf("the inputs have more than %d tokens", maxInputTokens)}
 		}
-		calls[i] = Call{Model: m, Codec: codec, Input: in, Pooling: pooling, UserSeed: &none} // a seed would change nothing
+		calls[i] = Call{Model: m, Codec: codec, Input: in, Pooling: pooling, UserSeed: &none, route: e.Provider} // a seed would change nothing
 	}
 	return calls, nil
 }
@@ -111,45 +114,55 @@ type embeddingList struct {
 	Koinon *settlement `json:"koinon"`
 }
 
-func (g *Gateway) embeddings(w http.ResponseWriter, r *http.Request) {
-	var body embeddingRequest
-	err := readBody(w, r, &body)
-	var calls []Call
-	if err == nil {
-		calls, err = g.embeddingCalls(r.Context(), &body)
+func (g *Gateway) embeddings(w http.ResponseWriter, r *http.Request, body *embeddingRequest) error {
+	data, answers, model, err := g.vectors(r.Context(), body)
+	if err != nil || answers == nil {
+		return err
 	}
-	if err != nil {
-		e := *asError(err)
-		if e.Param == "prompt" { // what shares its forms with input
-			e.Param, e.Message = "input", strings.Replace(e.Message, "prompt", "input", 1)
-		}
-		writeError(w, &e)
-		return
-	}
-	answers, err := g.embed(r.Context(), calls)
-	if gone(r.Context(), err) {
-		return
-	}
-	list := embeddingList{Object: "list", Model: calls[0].Model.Name}
-	if err == nil {
-		list.Data, err = body.render(answers)
-	}
-	if err != nil {
-		e := *asError(err)
-		e.Charge = costOf(answers)
-		writeError(w, &e)
-		return
-	}
-	ids := make([]core.RequestID, len(answers))
-	for i, a := range answers {
-		ids[i] = a.ID
+	list := embeddingList{Object: "list", Data: data, Model: model, Koinon: settlementOf(core.Amount{}, answers...)}
+	for _, a := range answers {
 		list.Usage.PromptTokens += a.Usage.Input
 	}
 	list.Usage.TotalTokens = list.Usage.PromptTokens
-	list.Koinon = settlementOf(answers...)
-	setHeaders(w, ids[:1], answers[0])
+	setHeaders(w, idsOf(answers)[:1], model, answers[0])
 	w.Header().Set("X-Koinon-Cost", list.Koinon.Cost.String()+" akoin")
 	writeJSON(w, http.StatusOK, list)
+	return nil
+}
+
+func idsOf(answers []*Answer) []core.RequestID {
+	ids := make([]core.RequestID, len(answers))
+	for i, a := range answers {
+		ids[i] = a.ID
+	}
+	return ids
+}
+
+// vectors asks for the vectors of all inputs and says which model gave them.
+// Without an answer and without an error the caller has gone away.
+func (g *Gateway) vectors(ctx context.Context, e *embeddingRequest) (data []embeddingObject, answers []*Answer, model string, err error) {
+	err = e.eachModel(func(name string, spent core.Amount) error {
+		calls, err := g.embeddingCalls(ctx, name, e)
+		if err != nil {
+			return err
+		}
+		all, err := g.embed(ctx, calls)
+		if gone(ctx, err) {
+			return nil
+		}
+		if err == nil {
+			data, err = e.render(all)
+		}
+		if err != nil {
+			x := *asError(err)
+			x.Charge = costOf(all).Add(spent)
+			return &x
+		}
+		all[0].Cost = all[0].Cost.Add(spent)
+		answers, model = all, calls[0].Model.Name
+		return nil
+	})
+	return data, answers, model, err
 }
 
 // embed asks for all vectors, some at a time. With an error it returns the

@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/koinon-network/koinon/core"
 )
@@ -75,16 +72,7 @@ func describe(e *core.Error) (int, errorBody) {
 }
 
 // writeError answers with the error in OpenAI's shape.
-func writeError(w http.ResponseWriter, err error) {
-	e := asError(err)
-	status, body := describe(e)
-	if e.Code == core.CodeBusy || e.RetryAfter > 0 {
-		d := max(e.RetryAfter, time.Second)
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(d.Seconds()))))
-		w.Header().Set("Retry-After-Ms", strconv.FormatInt(max(e.RetryAfter, 50*time.Millisecond).Milliseconds(), 10))
-	}
-	writeJSON(w, status, body)
-}
+func writeError(w http.ResponseWriter, err error) { openAI.refuse(w, err) }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")

@@ -60,7 +60,9 @@ type Config struct {
 	// Hosts are the names under which the gateway may be called; empty allows
 	// all. It keeps web pages from reaching a loopback gateway by DNS tricks.
 	Hosts []string
-	Log   *slog.Logger
+	// Version is what GET /api/version says.
+	Version string
+	Log     *slog.Logger
 
 	// MaxAnswer bounds answers whose caller names no limit (default 1024 tokens).
 	MaxAnswer uint32

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -14,24 +15,31 @@ import (
 // sampling holds the parameters that chat and plain completions share. Whatever
 // would change the answer in a way the network cannot honour is refused by name.
 type sampling struct {
-	Model               string             `json:"model"`
-	Stream              bool               `json:"stream"`
-	StreamOptions       *streamOptions     `json:"stream_options"`
-	Temperature         *float64           `json:"temperature"`
-	TopP                *float64           `json:"top_p"`
-	TopK                *int64             `json:"top_k"`
-	MinP                *float64           `json:"min_p"`
-	MaxTokens           *int64             `json:"max_tokens"`
-	MaxCompletionTokens *int64             `json:"max_completion_tokens"`
-	N                   *int64             `json:"n"`
-	Stop                stopList           `json:"stop"`
-	Seed                *int64             `json:"seed"`
-	PresencePenalty     *float64           `json:"presence_penalty"`
-	FrequencyPenalty    *float64           `json:"frequency_penalty"`
-	RepetitionPenalty   *float64           `json:"repetition_penalty"`
-	LogitBias           map[string]float64 `json:"logit_bias"`
-	IgnoreEOS           bool               `json:"ignore_eos"`
-	Grammar             *string            `json:"grammar"`
+	routing
+	drawing
+	Stream              bool           `json:"stream"`
+	StreamOptions       *streamOptions `json:"stream_options"`
+	MaxTokens           *int64         `json:"max_tokens"`
+	MaxCompletionTokens *int64         `json:"max_completion_tokens"`
+	N                   *int64         `json:"n"`
+	Stop                stopList       `json:"stop"`
+
+	stops int // how many strings stop may have
+}
+
+// drawing says how tokens are drawn, in names that all the APIs share.
+type drawing struct {
+	Temperature       *float64           `json:"temperature"`
+	TopP              *float64           `json:"top_p"`
+	TopK              *int64             `json:"top_k"`
+	MinP              *float64           `json:"min_p"`
+	Seed              *int64             `json:"seed"`
+	PresencePenalty   *float64           `json:"presence_penalty"`
+	FrequencyPenalty  *float64           `json:"frequency_penalty"`
+	RepetitionPenalty *float64           `json:"repetition_penalty"`
+	LogitBias         map[string]float64 `json:"logit_bias"`
+	IgnoreEOS         bool               `json:"ignore_eos"`
+	Grammar           *string            `json:"grammar"`
 }
 
 type streamOptions struct {
@@ -71,8 +79,8 @@ const (
 // are the model's own where it names some.
 func (p *sampling) sampler(d core.Sampler) (core.Sampler, error) {
 	s := d
-	if p.Model == "" {
-		return s, invalid("model", "model: say which model to ask; GET /v1/models lists them")
+	if _, err := p.names(); err != nil {
+		return s, err
 	}
 	for _, f := range []struct {
 		name   string
@@ -134,8 +142,8 @@ func (p *sampling) lengths(s *core.Sampler) error {
 		}
 		s.MaxTokens = uint32(*m.v)
 	}
-	if len(p.Stop) > maxStops {
-		return invalid("stop", "stop: %d strings, at most %d are possible", len(p.Stop), maxStops)
+	if most := cmp.Or(p.stops, maxStops); len(p.Stop) > most {
+		return invalid("stop", "stop: %d strings, at most %d are possible", len(p.Stop), most)
 	}
 	for _, t := range p.Stop {
 		if t == "" || len(t) > core.MaxStopBytes {

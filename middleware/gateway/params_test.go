@@ -79,7 +79,7 @@ func TestChatParameters(t *testing.T) {
 		{`{` + ok + `,"tools":[{}]}`, "tools"},
 	} {
 		var body chatRequest
-		err := decode([]byte(c.body), &body)
+		err := openAI.decode([]byte(c.body), &body)
 		if err == nil {
 			_, err = body.plan()
 		}
@@ -118,7 +118,7 @@ func TestBodies(t *testing.T) {
 			r.ContentLength = -1 // chunked: the length is not announced
 		}
 		var v chatRequest
-		if err := readBody(w, r, &v); err != nil {
+		if err := openAI.readBody(w, r, &v); err != nil {
 			writeError(w, err)
 		}
 		if w.Code != c.status {
@@ -134,7 +134,7 @@ func FuzzChatRequest(f *testing.F) {
 		`"tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"type":"object","properties":{"a":{"enum":[1]}}}}}],"tool_choice":"required","response_format":{"type":"json_object"},"logit_bias":{"1":2}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var body chatRequest
-		if decode(b, &body) != nil {
+		if openAI.decode(b, &body) != nil {
 			return
 		}
 		if s, err := body.sampler(core.Sampler{}); err == nil && (s.Temperature > 2*micro || s.TopP > micro) {
@@ -164,13 +164,13 @@ func FuzzOtherRequests(f *testing.F) {
 	f.Add([]byte(`{"model":"m","input":[[1,2]],"dimensions":3,"encoding_format":"base64"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c completionRequest
-		if decode(b, &c) == nil && c.check() == nil {
+		if openAI.decode(b, &c) == nil && c.check() == nil {
 			if n, _ := c.count(); n*len(c.Prompt) < 1 || n*len(c.Prompt) > maxChoices || c.logprobs() > core.MaxLogprobs {
 				t.Fatalf("%s passes", b)
 			}
 		}
 		var e embeddingRequest
-		if decode(b, &e) == nil && e.check() == nil && (len(e.Input) == 0 || len(e.Input) > maxInputs) {
+		if openAI.decode(b, &e) == nil && e.check() == nil && (len(e.Input) == 0 || len(e.Input) > maxInputs) {
 			t.Fatalf("%s passes", b)
 		}
 	})

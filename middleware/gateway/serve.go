@@ -16,27 +16,43 @@ import (
 	"github.com/koinon-network/koinon/infra/verify"
 )
 
-// Handler serves the API:
+// Handler serves the APIs:
 //
 //	GET  /v1/models, /v1/models/{name}
-//	POST /v1/chat/completions, /v1/completions, /v1/embeddings
+//	POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses
+//	POST /v1/messages, /v1/messages/count_tokens
+//	POST /api/chat, /api/generate, /api/embed, /api/show
+//	GET  /api/tags, /api/ps, /api/version
 //	GET  /v1/receipts, /v1/receipts/{id}
 //	GET  /healthz
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/models", g.listModels)
 	mux.HandleFunc("GET /v1/models/{name...}", g.showModel)
-	mux.HandleFunc("POST /v1/chat/completions", g.limited(g.chatCompletions))
-	mux.HandleFunc("POST /v1/completions", g.limited(g.completions))
-	mux.HandleFunc("POST /v1/embeddings", g.limited(g.embeddings))
+	mux.HandleFunc("POST /v1/chat/completions", g.limited(handle(&openAI, g.chatCompletions)))
+	mux.HandleFunc("POST /v1/completions", g.limited(handle(&openAI, g.completions)))
+	mux.HandleFunc("POST /v1/embeddings", g.limited(handle(&embedding, g.embeddings)))
+	mux.HandleFunc("POST /v1/responses", g.limited(handle(&responses, g.respond)))
+	mux.HandleFunc("POST /v1/messages", g.limited(handle(&anthropic, g.messages)))
+	mux.HandleFunc("POST /v1/messages/count_tokens", g.limited(handle(&anthropic, g.countTokens)))
+	mux.HandleFunc("POST /api/chat", g.limited(handle(&ollama, g.ollamaChat)))
+	mux.HandleFunc("POST /api/generate", g.limited(handle(&ollama, g.ollamaGenerate)))
+	mux.HandleFunc("POST /api/embed", g.limited(handle(&ollama, g.ollamaEmbed)))
+	mux.HandleFunc("POST /api/show", handle(&ollama, g.ollamaShow))
+	mux.HandleFunc("GET /api/tags", g.ollamaTags)
+	mux.HandleFunc("GET /api/ps", g.ollamaRunning)
+	mux.HandleFunc("GET /api/version", g.ollamaVersion)
 	mux.HandleFunc("GET /v1/receipts", g.listReceipts)
 	mux.HandleFunc("GET /v1/receipts/{id}", g.showReceipt)
 	mux.HandleFunc("GET /healthz", g.health)
-	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+	unknown := func(w http.ResponseWriter, r *http.Request) {
 		e := core.Errorf(core.CodeInvalid, "%s %s is not part of this API", r.Method, r.URL.Path)
-		_, body := describe(e)
+		e.Next = "docs/api.md lists what is"
+		_, body := dialectOf(r.URL.Path).failure(e)
 		writeJSON(w, http.StatusNotFound, body)
-	})
+	}
+	mux.HandleFunc("/v1/", unknown)
+	mux.HandleFunc("/api/", unknown)
 	return g.Guard(mux)
 }
 
@@ -45,12 +61,12 @@ func (g *Gateway) Handler() http.Handler {
 func (g *Gateway) Guard(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(g.cfg.Hosts) > 0 && !slices.Contains(g.cfg.Hosts, hostOnly(r.Host)) {
-			refuse(w, fmt.Sprintf("the host name %q is not served here", r.Host), "use "+g.cfg.Hosts[0])
+			refuse(w, r, fmt.Sprintf("the host name %q is not served here", r.Host), "use "+g.cfg.Hosts[0])
 			return
 		}
 		if o := r.Header.Get("Origin"); o != "" {
 			if u, err := url.Parse(o); err != nil || !strings.EqualFold(u.Host, r.Host) {
-				refuse(w, fmt.Sprintf("web pages of %q may not use this gateway", o), "call it from a program, or from its own console")
+				refuse(w, r, fmt.Sprintf("web pages of %q may not use this gateway", o), "call it from a program, or from its own console")
 				return
 			}
 		}
@@ -58,8 +74,8 @@ func (g *Gateway) Guard(h http.Handler) http.Handler {
 	})
 }
 
-func refuse(w http.ResponseWriter, cause, next string) {
-	_, body := describe(&core.Error{Code: core.CodeUnauthorized, Message: cause, Next: next})
+func refuse(w http.ResponseWriter, r *http.Request, cause, next string) {
+	_, body := dialectOf(r.URL.Path).failure(&core.Error{Code: core.CodeUnauthorized, Message: cause, Next: next})
 	writeJSON(w, http.StatusForbidden, body)
 }
 
@@ -81,7 +97,7 @@ func (g *Gateway) limited(f http.HandlerFunc) http.HandlerFunc {
 			defer func() { <-g.slots }()
 			f(w, r)
 		default:
-			writeError(w, &core.Error{Code: core.CodeBusy, Message: "the gateway has as many requests as it takes", Next: "try again", RetryAfter: time.Second})
+			dialectOf(r.URL.Path).refuse(w, &core.Error{Code: core.CodeBusy, Message: "the gateway has as many requests as it takes", Next: "try again", RetryAfter: time.Second})
 		}
 	}
 }

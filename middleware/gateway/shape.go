@@ -51,7 +51,8 @@ type settlement struct {
 	Choices []*settlement `json:"choices,omitempty"`
 }
 
-func settlementOf(as ...*Answer) *settlement {
+// settlementOf sums up answers; spent was paid beside them.
+func settlementOf(spent core.Amount, as ...*Answer) *settlement {
 	var all []*settlement
 	for _, a := range as {
 		s := &settlement{Provider: a.Provider.Address, Moniker: a.Provider.Moniker, Tier: a.Offer.Tier, PriceIn: a.Offer.PriceIn,
@@ -62,10 +63,11 @@ func settlementOf(as ...*Answer) *settlement {
 		all = append(all, s)
 	}
 	if len(all) == 1 {
+		all[0].Cost = all[0].Cost.Add(spent)
 		return all[0]
 	}
 	whole := *all[0]
-	whole.Cost, whole.Choices = costOf(as), all
+	whole.Cost, whole.Choices = costOf(as).Add(spent), all
 	return &whole
 }
 
@@ -76,10 +78,10 @@ func costOf(as []*Answer) (sum core.Amount) {
 	return sum
 }
 
-// setHeaders names provider, price and receipt before the body; ids are those of
+// setHeaders names model, provider, price and receipt before the body; ids are those of
 // all answers, a is the first to begin. A receipt is found under its answer's id
 // as soon as the answer is complete.
-func setHeaders(w http.ResponseWriter, ids []core.RequestID, a *Answer) {
+func setHeaders(w http.ResponseWriter, ids []core.RequestID, model string, a *Answer) {
 	names := make([]string, len(ids))
 	for i, id := range ids {
 		names[i] = id.String()
@@ -90,23 +92,28 @@ func setHeaders(w http.ResponseWriter, ids []core.RequestID, a *Answer) {
 	if len(names) > 1 {
 		h.Set("X-Koinon-Receipts", strings.Join(names, ", "))
 	}
+	h.Set("X-Koinon-Model", model)
 	h.Set("X-Koinon-Provider", a.Provider.Address.String())
 	h.Set("X-Koinon-Provider-Name", a.Provider.Moniker)
 	h.Set("X-Koinon-Tier", string(a.Offer.Tier))
 	h.Set("X-Koinon-Price", fmt.Sprintf("in=%s out=%s unit=akoin/token", a.Offer.PriceIn, a.Offer.PriceOut))
 }
 
-// shape renders answers in one of the API's formats. Choices are numbered.
+// shape renders answers in one of the API's formats. Choices are numbered; only
+// OpenAI's older calls have more than one.
 type shape interface {
-	// first is the stream event with which a choice begins, nil when there is none.
-	first(i int) any
-	// pieces are stream events for what a choice has more.
+	framing() *framing
+	// first are the stream's events with which a choice begins.
+	first(i int) []any
+	// pieces are events for what a choice has more.
 	pieces(i int, d delta) []any
-	// last is the event that carries a choice's finish reason; with the last
-	// choice's, usage and settlement, where they have no event of their own.
-	last(i int, finish string, u *usageObject, s *settlement) any
+	// last are the events that end a choice; with the last choice's, usage and
+	// settlement, where they have no event of their own.
+	last(i int, c *choice, u *usageObject, s *settlement) []any
 	// end is the event of stream_options.include_usage.
-	end(u *usageObject, s *settlement) any
+	end(u *usageObject, s *settlement) []any
+	// fail are the events that end a stream which cannot go on.
+	fail(e *core.Error) []any
 	// whole is the body of an answer that is not streamed.
 	whole(all []*choice, u *usageObject, s *settlement) any
 }
@@ -129,6 +136,15 @@ type frame[C any] struct {
 	created                   int64
 	usage                     json.RawMessage // null where the usage has an event of its own
 }
+
+func (f *frame[C]) framing() *framing { return &serverSent }
+
+func (f *frame[C]) fail(e *core.Error) []any {
+	_, body := describe(e)
+	return []any{body}
+}
+
+func (f *frame[C]) end(u *usageObject, s *settlement) []any { return []any{f.settled(u, s)} }
 
 func newFrame[C any](prefix, object string, m core.Manifest, id core.RequestID, ownUsage bool) frame[C] {
 	f := frame[C]{id: prefix + id.String()[:32], object: object, model: m.Name, system: "fp_" + m.ID.String()[:10], created: time.Now().Unix()}
@@ -206,9 +222,9 @@ func (c *chatShape) delta(i int, d chatDelta, ps []core.TokenLogprobs) any {
 	return c.event(x)
 }
 
-func (c *chatShape) first(i int) any {
+func (c *chatShape) first(i int) []any {
 	empty := ""
-	return c.delta(i, chatDelta{Role: "assistant", Content: &empty}, nil)
+	return []any{c.delta(i, chatDelta{Role: "assistant", Content: &empty}, nil)}
 }
 
 func (c *chatShape) pieces(i int, d delta) (out []any) {
@@ -238,11 +254,10 @@ func (c *chatShape) callID(i, n int, own string) string {
 	return chat.CallID(c.ids[i].String(), n)
 }
 
-func (c *chatShape) last(i int, finish string, u *usageObject, s *settlement) any {
-	return c.settled(u, s, chatChoice{Index: i, Delta: &chatDelta{}, Finish: &finish})
+func (c *chatShape) last(i int, x *choice, u *usageObject, s *settlement) []any {
+	finish := x.finish()
+	return []any{c.settled(u, s, chatChoice{Index: i, Delta: &chatDelta{}, Finish: &finish})}
 }
-
-func (c *chatShape) end(u *usageObject, s *settlement) any { return c.settled(u, s) }
 
 func (c *chatShape) whole(all []*choice, u *usageObject, s *settlement) any {
 	var cs []chatChoice
@@ -290,20 +305,19 @@ func (t *textShape) choice(i int, d delta) textChoice {
 	return c
 }
 
-func (t *textShape) first(i int) any {
+func (t *textShape) first(i int) []any {
 	if len(t.echoes) == 0 {
 		return nil
 	}
-	return t.event(textChoice{Index: i, Text: t.echoes[i]})
+	return []any{t.event(textChoice{Index: i, Text: t.echoes[i]})}
 }
 
 func (t *textShape) pieces(i int, d delta) []any { return []any{t.event(t.choice(i, d))} }
 
-func (t *textShape) last(i int, finish string, u *usageObject, s *settlement) any {
-	return t.settled(u, s, textChoice{Index: i, Finish: &finish})
+func (t *textShape) last(i int, x *choice, u *usageObject, s *settlement) []any {
+	finish := x.finish()
+	return []any{t.settled(u, s, textChoice{Index: i, Finish: &finish})}
 }
-
-func (t *textShape) end(u *usageObject, s *settlement) any { return t.settled(u, s) }
 
 func (t *textShape) whole(all []*choice, u *usageObject, s *settlement) any {
 	var cs []textChoice

@@ -9,6 +9,7 @@ type stopper struct {
 	stops   []string
 	held    string
 	stopped bool
+	met     string // the string that stopped it
 }
 
 // feed takes the next piece of text and returns what can be shown.
@@ -20,7 +21,7 @@ func (s *stopper) feed(t string) string {
 	cut := -1
 	for _, stop := range s.stops {
 		if i := strings.Index(s.held, stop); i >= 0 && (cut < 0 || i < cut) {
-			cut = i
+			cut, s.met = i, stop
 		}
 	}
 	if cut >= 0 {

@@ -96,21 +96,20 @@ type toolbox struct {
 	single bool        // at most one
 }
 
-// toolbox checks tools and tool_choice; nil means that no tool may be called.
-func (c *chatRequest) toolbox() (*toolbox, error) {
-	choice := c.ToolChoice
-	if len(c.Tools) == 0 {
+// newToolbox checks tools and tool_choice; nil means that no tool may be called.
+func newToolbox(tools []toolOffer, choice toolChoice, parallel *bool) (*toolbox, error) {
+	if len(tools) == 0 {
 		if choice.mode != "" && choice.mode != "none" && choice.mode != "auto" {
 			return nil, invalid("tool_choice", "tool_choice: there are no tools to choose from")
 		}
 		return nil, nil
 	}
-	if len(c.Tools) > maxTools {
-		return nil, invalid("tools", "tools: %d, at most %d are possible", len(c.Tools), maxTools)
+	if len(tools) > maxTools {
+		return nil, invalid("tools", "tools: %d, at most %d are possible", len(tools), maxTools)
 	}
-	b := &toolbox{offers: c.Tools, forced: choice.mode == "required", single: c.ParallelTools != nil && !*c.ParallelTools}
-	for i, t := range c.Tools {
-		if slices.ContainsFunc(c.Tools[:i], func(o toolOffer) bool { return o.Name == t.Name }) {
+	b := &toolbox{offers: tools, forced: choice.mode == "required", single: parallel != nil && !*parallel}
+	for i, t := range tools {
+		if slices.ContainsFunc(tools[:i], func(o toolOffer) bool { return o.Name == t.Name }) {
 			return nil, invalid("tools", "tools[%d].function.name: %q is offered twice", i, t.Name)
 		}
 		if choice.allowed == nil || slices.Contains(choice.allowed, t.Name) {
@@ -118,7 +117,7 @@ func (c *chatRequest) toolbox() (*toolbox, error) {
 		}
 	}
 	for _, name := range choice.allowed {
-		if !slices.ContainsFunc(c.Tools, func(o toolOffer) bool { return o.Name == name }) {
+		if !slices.ContainsFunc(tools, func(o toolOffer) bool { return o.Name == name }) {
 			return nil, invalid("tool_choice", "tool_choice: %q is not among the tools", clip(name, 100))
 		}
 	}
