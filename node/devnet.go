@@ -36,7 +36,8 @@ type DevnetConfig struct {
 	Reset      bool   // delete everything in Home first
 	// Cheat makes the first provider deceive in one of the [Cheats]; then every
 	// answer is audited.
-	Cheat string
+	Cheat   string
+	Version string // of this program, for those who ask the API
 	// Progress is told what is being done, in a few words. Optional.
 	Progress func(step string)
 }
@@ -448,7 +449,7 @@ func (d *Devnet) startGateway(ctx context.Context) error {
 	d.Gateway, err = StartGateway(ctx, GatewayConfig{
 		Dir: d.home.Path("gateway"), Chain: d.client, Disputes: d.client.Disputes, Wallet: w, PeerKey: key, Listener: d.listener,
 		Engines: map[core.ModelID]core.Engine{root: d.model}, Metadata: map[core.ModelID]gguf.Metadata{root: d.model.Metadata()},
-		Metrics: d.metrics, Log: d.log.logger().With("role", "gateway"),
+		Metrics: d.metrics, Version: d.cfg.Version, Log: d.log.logger().With("role", "gateway"),
 	})
 	return err
 }

@@ -42,6 +42,7 @@ type GatewayConfig struct {
 	Deposit core.Amount
 	// Metrics adds lines to /metrics. Optional.
 	Metrics func(w *MetricWriter)
+	Version string // of this program, for those who ask the API
 	Log     *slog.Logger
 }
 
@@ -87,15 +88,17 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 	}
 	g.Gateway = gateway.New(gateway.Config{
 		Chain: cfg.Chain, ChainID: st.EVMChainID, Dialer: g.host.Client(vrf.Verify), Signer: cfg.Wallet, Purse: gateway.FromPurse(g.purse),
-		Archive: g.archive, Codec: g.codec, Hosts: hostsOf(cfg.Listener), Log: cfg.Log,
+		Archive: g.archive, Codec: g.codec, Hosts: hostsOf(cfg.Listener), Version: cfg.Version, Log: cfg.Log,
 	})
 	page := console.New(console.Config{
 		Gateway: g.Gateway, Chain: cfg.Chain, Purse: g.purse, Verify: g.verdict, Disputes: cfg.Disputes,
 		Newest: func(n int) ([]verify.Summary, error) { return g.archive.List(0, n) },
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", g.Handler())
-	mux.Handle("/healthz", g.Handler())
+	api := g.Handler()
+	for _, path := range []string{"/v1/", "/api/", "/healthz"} {
+		mux.Handle(path, api)
+	}
 	mux.Handle("/metrics", g.Guard(http.HandlerFunc(g.metrics)))
 	mux.Handle("/", g.Guard(page.Handler()))
 	g.server = &http.Server{

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,7 @@ type world struct {
 	reserved  int
 	requests  []core.SignedRequest
 	archive   []core.Evidence
+	template  string // of the model; the last message alone when empty
 }
 
 type behaviour struct {
@@ -223,7 +225,12 @@ func vectorOf(in []core.Token) []float32 {
 }
 
 // byteCodec has a token per byte and a template that is the last message.
-func byteCodec(t testing.TB) *Codec {
+func byteCodec(t testing.TB) *Codec { return codecOf(t, "{{ messages[-1].content }}") }
+
+// wholeTalk is a template that shows every turn.
+const wholeTalk = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+
+func codecOf(t testing.TB, template string) *Codec {
 	v, err := token.TrainBPE("", 257, []string{"<end>"})
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +239,7 @@ func byteCodec(t testing.TB) *Codec {
 	if err := v.Describe(&m, "", "<end>"); err != nil {
 		t.Fatal(err)
 	}
-	m.Set("tokenizer.chat_template", "{{ messages[-1].content }}")
+	m.Set("tokenizer.chat_template", template)
 	c, err := NewCodec(m)
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +249,9 @@ func byteCodec(t testing.TB) *Codec {
 
 func (w *world) gateway() *Gateway {
 	return New(Config{Chain: w, Dialer: w, Signer: w, Purse: w, Archive: w, Hosts: []string{"127.0.0.1"}, PayTokens: 3,
-		Codec: func(context.Context, core.Manifest) (*Codec, error) { return byteCodec(w.t), nil }})
+		Codec: func(context.Context, core.Manifest) (*Codec, error) {
+			return codecOf(w.t, cmp.Or(w.template, "{{ messages[-1].content }}")), nil
+		}})
 }
 
 func (w *world) post(t *testing.T, g *Gateway, path, body string) *http.Response {

@@ -107,6 +107,9 @@ func fields(t reflect.Type, names []string) []string {
 func (d *dialect) inWords(err error) *core.Error {
 	e := *asError(err)
 	head, tail := "", e.Param
+	if strings.HasPrefix(tail, "messages[") && d.names["messages"] != "" {
+		tail = "messages" // the template's turns are not the caller's items
+	}
 	if i := strings.LastIndex(tail, "]."); i >= 0 {
 		head, tail = tail[:i+2], tail[i+2:]
 	}
@@ -114,7 +117,7 @@ func (d *dialect) inWords(err error) *core.Error {
 	if !ok {
 		return &e
 	}
-	if rest, told := strings.CutPrefix(e.Message, e.Param); told && strings.IndexAny(rest, ":[ ") == 0 {
+	if rest, told := strings.CutPrefix(e.Message, head+tail); told && strings.IndexAny(rest, ":[ ") == 0 {
 		e.Message = head + own + rest
 	}
 	e.Param = head + own

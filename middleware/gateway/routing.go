@@ -218,13 +218,19 @@ func (p *routing) eachModel(try func(model string, spent core.Amount) error) err
 	}
 	var spent core.Amount
 	for i, name := range names {
-		err = try(name, spent)
-		if err == nil || i == len(names)-1 || !elsewhere(err) {
-			break
+		if err = try(name, spent); err == nil {
+			return nil
 		}
-		spent = asError(err).Charge
+		e := *asError(err)
+		if e.Charge.Cmp(spent) < 0 { // it failed before anything could be paid
+			e.Charge = spent
+		}
+		if i == len(names)-1 || !elsewhere(err) {
+			return &e
+		}
+		spent = e.Charge
 	}
-	return err
+	return nil
 }
 
 // elsewhere reports whether another model may do better.

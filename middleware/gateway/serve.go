@@ -111,12 +111,16 @@ func (g *Gateway) health(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "chain": st})
 }
 
+// modelObject is a model as OpenAI's clients read it, and Anthropic's.
 type modelObject struct {
-	ID      string      `json:"id"`
-	Object  string      `json:"object"`
-	Created int64       `json:"created"`
-	OwnedBy string      `json:"owned_by"`
-	Koinon  modelMarket `json:"koinon"`
+	ID        string      `json:"id"`
+	Object    string      `json:"object"`
+	Created   int64       `json:"created"`
+	OwnedBy   string      `json:"owned_by"`
+	Type      string      `json:"type"`
+	Name      string      `json:"display_name"`
+	CreatedAt string      `json:"created_at"`
+	Koinon    modelMarket `json:"koinon"`
 }
 
 // modelMarket is what the market knows of a model.
@@ -144,7 +148,9 @@ func (g *Gateway) describeModel(ctx context.Context, m core.Manifest) ([]modelOb
 }
 
 func describeOffers(m core.Manifest, name string, cs []candidate) modelObject {
-	o := modelObject{ID: name, Object: "model", Created: 1767225600, OwnedBy: m.Publisher.String(), Koinon: modelMarket{Root: m.ID, Context: m.Context}}
+	const created = 1767225600 // the chain keeps no date
+	o := modelObject{ID: name, Object: "model", Created: created, OwnedBy: m.Publisher.String(),
+		Type: "model", Name: name, CreatedAt: time.Unix(created, 0).UTC().Format(time.RFC3339), Koinon: modelMarket{Root: m.ID, Context: m.Context}}
 	o.Koinon.Providers = len(cs)
 	for _, c := range cs {
 		if o.Koinon.PriceOut == nil || c.offer.PriceOut.Cmp(*o.Koinon.PriceOut) < 0 {
@@ -164,7 +170,10 @@ func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
 	list := struct {
 		Object string        `json:"object"`
 		Data   []modelObject `json:"data"`
-	}{"list", []modelObject{}}
+		First  *string       `json:"first_id"`
+		Last   *string       `json:"last_id"`
+		More   bool          `json:"has_more"`
+	}{Object: "list", Data: []modelObject{}}
 	for _, m := range ms {
 		os, err := g.describeModel(r.Context(), m)
 		if err != nil {
@@ -172,6 +181,9 @@ func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		list.Data = append(list.Data, os...)
+	}
+	if n := len(list.Data); n > 0 {
+		list.First, list.Last = &list.Data[0].ID, &list.Data[n-1].ID
 	}
 	writeJSON(w, http.StatusOK, list)
 }

@@ -45,7 +45,7 @@ func runDevnet(cmd *cobra.Command, cfg node.DevnetConfig) error {
 	ctx := cmd.Context()
 	begin := time.Now()
 	steps := newSteps(cmd.ErrOrStderr(), wantsJSON(cmd))
-	cfg.Progress = steps.show
+	cfg.Progress, cfg.Version = steps.show, Version()
 	d, err := node.StartDevnet(ctx, cfg)
 	steps.end()
 	if err != nil {

@@ -230,7 +230,7 @@ func gatewayStart() *cobra.Command {
 func runGateway(cmd *cobra.Command, _ []string) (err error) {
 	ctx := cmd.Context()
 	deposit, _ := cmd.Flags().GetString("deposit")
-	cfg := node.GatewayConfig{}
+	cfg := node.GatewayConfig{Version: Version()}
 	if cfg.Deposit, err = core.ParseAmount(deposit); err != nil {
 		return usage("--deposit: %v", err)
 	}

@@ -1,0 +1,23 @@
+// The AI SDK with its provider for OpenAI-compatible servers. usage: node ai-sdk.mjs URL MODEL
+import assert from "node:assert/strict";
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { embed, generateText, streamText, tool } from "ai";
+import { z } from "zod";
+const [baseURL, name] = process.argv.slice(2);
+const koinon = createOpenAICompatible({ name: "koinon", baseURL, apiKey: "unused", includeUsage: true });
+const ask = { model: koinon(name), prompt: "What is a receipt?", maxRetries: 0 };
+const whole = await generateText(ask);
+assert.ok(whole.text && whole.finishReason === "stop" && whole.usage.outputTokens > 0);
+const stream = streamText(ask);
+let text = "";
+for await (const piece of stream.textStream) text += piece;
+assert.equal(text, whole.text);
+assert.ok((await stream.usage).inputTokens > 0);
+const weather = tool({ inputSchema: z.object({ city: z.enum(["Delos", "Naxos"]) }) });
+const called = await generateText({ ...ask, tools: { weather }, toolChoice: { type: "tool", toolName: "weather" } });
+assert.ok(called.toolCalls.length > 0 && ["Delos", "Naxos"].includes(called.toolCalls[0].input.city));
+const { embedding } = await embed({ model: koinon.embeddingModel(name), value: "What is a receipt?" });
+assert.ok(embedding.length > 1);
+const wrong = await generateText({ ...ask, model: koinon("nope") }).catch((e) => e);
+assert.equal(wrong.statusCode, 404);
+console.log("ok", JSON.stringify(text));
