@@ -15,6 +15,7 @@ import (
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/responses"
 
 	"github.com/koinon-network/koinon/core"
 )
@@ -168,6 +169,29 @@ func TestOpenAIGo(t *testing.T) {
 	_, err = client.Chat.Completions.New(ctx, openai.ChatCompletionNewParams{Model: "nope", Messages: p.Messages})
 	if e, ok := err.(*openai.Error); !ok || e.StatusCode != 404 || !strings.Contains(e.Message, d.Model.Name) {
 		t.Errorf("unknown model: %v", err)
+	}
+}
+
+func TestOpenAIGoResponses(t *testing.T) {
+	d := sharedNetwork(t)
+	client := openai.NewClient(option.WithBaseURL(d.API), option.WithAPIKey("unused"))
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	p := responses.ResponseNewParams{Model: d.Model.Name, Input: responses.ResponseNewParamsInputUnion{OfString: openai.String("What is a receipt?")}}
+	whole, err := client.Responses.New(ctx, p)
+	if err != nil || whole.OutputText() == "" || whole.Status != "completed" || whole.Usage.TotalTokens == 0 {
+		t.Fatalf("%+v %v", whole, err)
+	}
+	s := client.Responses.NewStreaming(ctx, p)
+	text, last := "", ""
+	for s.Next() {
+		e := s.Current()
+		if last = e.Type; last == "response.output_text.delta" {
+			text += e.Delta
+		}
+	}
+	if err := s.Err(); err != nil || text != whole.OutputText() || last != "response.completed" {
+		t.Fatalf("%q %s %v", text, last, err)
 	}
 }
 
