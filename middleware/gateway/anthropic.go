@@ -384,7 +384,11 @@ func (g *Gateway) countTokens(w http.ResponseWriter, r *http.Request, body *mess
 		return err
 	}
 	return p.eachModel(func(model string, _ core.Amount) error {
-		m, err := g.model(r.Context(), model)
+		name, _, err := p.on(model)
+		if err != nil {
+			return err
+		}
+		m, err := g.model(r.Context(), name)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -261,11 +260,11 @@ func (g *Gateway) ollamaGenerate(w http.ResponseWriter, r *http.Request, body *o
 // ollamaLoad answers a question without words, by which Ollama's clients have a
 // model loaded. Providers have theirs loaded.
 func (g *Gateway) ollamaLoad(w http.ResponseWriter, r *http.Request, model string, fill func(map[string]any)) error {
-	m, err := g.model(r.Context(), untagged(model))
+	_, o, err := g.named(r.Context(), untagged(model))
 	if err != nil {
 		return err
 	}
-	e := map[string]any{"model": m.Name, "created_at": stamp(time.Now()), "done": true, "done_reason": "load"}
+	e := map[string]any{"model": o.ID, "created_at": stamp(time.Now()), "done": true, "done_reason": "load"}
 	fill(e)
 	writeJSON(w, http.StatusOK, e)
 	return nil
@@ -350,10 +349,9 @@ type ollamaDetails struct {
 	Quantization string   `json:"quantization_level"`
 }
 
-func (g *Gateway) ollamaModel(ctx context.Context, m core.Manifest) (ollamaModel, error) {
-	o, err := g.describeModel(ctx, m)
-	return ollamaModel{Name: m.Name, Model: m.Name, Modified: stamp(time.Unix(o.Created, 0)), Size: m.Size, Digest: m.ID.String(),
-		Details: ollamaDetails{Format: m.Format, Families: []string{}}, Koinon: &o.Koinon}, err
+func ollamaModelOf(m core.Manifest, o modelObject) ollamaModel {
+	return ollamaModel{Name: o.ID, Model: o.ID, Modified: stamp(time.Unix(o.Created, 0)), Size: m.Size, Digest: m.ID.String(),
+		Details: ollamaDetails{Format: m.Format, Families: []string{}}, Koinon: &o.Koinon}
 }
 
 // ollamaModels lists those models that keep admits.
@@ -361,12 +359,14 @@ func (g *Gateway) ollamaModels(w http.ResponseWriter, r *http.Request, keep func
 	ms, err := g.manifests(r.Context())
 	out := []ollamaModel{}
 	for _, m := range ms {
-		var o ollamaModel
-		if o, err = g.ollamaModel(r.Context(), m); err != nil {
+		var os []modelObject
+		if os, err = g.describeModel(r.Context(), m); err != nil {
 			break
 		}
-		if keep(&o) {
-			out = append(out, o)
+		for _, o := range os {
+			if x := ollamaModelOf(m, o); keep(&x) {
+				out = append(out, x)
+			}
 		}
 	}
 	if err != nil {
@@ -400,14 +400,11 @@ func (g *Gateway) ollamaShow(w http.ResponseWriter, r *http.Request, body *ollam
 	if name == "" {
 		name = body.Name
 	}
-	m, err := g.model(r.Context(), untagged(name))
+	m, object, err := g.named(r.Context(), untagged(name))
 	if err != nil {
 		return err
 	}
-	o, err := g.ollamaModel(r.Context(), m)
-	if err != nil {
-		return err
-	}
+	o := ollamaModelOf(m, object)
 	writeJSON(w, http.StatusOK, map[string]any{
 		"license": m.Licence, "modified_at": o.Modified, "details": o.Details, "template": "", "parameters": "",
 		"model_info":   map[string]any{"general.name": m.Name, "general.size": m.Size, "koinon.context_length": m.Context, "koinon.root": m.ID},

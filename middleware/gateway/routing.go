@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ type preference struct {
 	Sort           string     `json:"sort"`
 	MaxPrice       *priceCaps `json:"max_price"`
 	AllowFallbacks *bool      `json:"allow_fallbacks"`
-	Tier           core.Tier  `json:"tier"` // the least proof that will do
+	Tier           core.Tier  `json:"tier"` // as behind a model's name
 }
 
 // priceCaps are the highest prices that will do.
@@ -101,9 +102,6 @@ func (p *routing) names() ([]string, error) {
 }
 
 func (p *preference) check() error {
-	if p == nil {
-		return nil
-	}
 	for _, l := range []struct {
 		name string
 		list []string
@@ -115,8 +113,8 @@ func (p *preference) check() error {
 	if !slices.Contains([]string{"", "price", "throughput", "latency"}, p.Sort) {
 		return invalid("provider.sort", "provider.sort: %q is not supported; use price, throughput or latency", clip(p.Sort, 40))
 	}
-	if p.Tier != "" && proof(p.Tier) < 0 {
-		return invalid("provider.tier", "provider.tier: %q is not supported; use exact, statistical or none", clip(string(p.Tier), 40))
+	if p.Tier != "" && p.Tier != core.TierExact && p.Tier != core.TierStatistical {
+		return invalid("provider.tier", "provider.tier: %q is not supported; use exact or statistical", clip(string(p.Tier), 40))
 	}
 	if p.MaxPrice != nil && p.MaxPrice.Request.set {
 		return invalid("provider.max_price.request", "provider.max_price.request: not supported, there is no price per request")
@@ -124,9 +122,20 @@ func (p *preference) check() error {
 	return nil
 }
 
-// proof orders tiers by what their proof is worth; -1 for one that is none.
-func proof(t core.Tier) int {
-	return slices.Index([]core.Tier{core.TierNone, core.TierStatistical, core.TierExact}, t)
+// on checks the wishes and splits what a caller names a model into its name and
+// the tier that is wished.
+func (r *routing) on(model string) (name string, t core.Tier, err error) {
+	name, t = tierOf(model)
+	if p := r.Provider; p != nil {
+		if err := p.check(); err != nil {
+			return name, t, err
+		}
+		if p.Tier == core.TierExact && t != core.TierExact {
+			return name, t, invalid("provider.tier", "provider.tier: the model %s is of another tier", clip(model, 100))
+		}
+		t = cmp.Or(p.Tier, t)
+	}
+	return name, t, nil
 }
 
 // place is where a provider stands in a list of names, or -1.
@@ -145,7 +154,7 @@ func (p *preference) allows(c candidate) bool {
 	}
 	strict := p.AllowFallbacks != nil && !*p.AllowFallbacks && len(p.Order) > 0
 	return (len(p.Only) == 0 || place(p.Only, c.provider) >= 0) && place(p.Ignore, c.provider) < 0 &&
-		(!strict || place(p.Order, c.provider) >= 0) && (p.Tier == "" || proof(c.offer.Tier) >= proof(p.Tier))
+		(!strict || place(p.Order, c.provider) >= 0)
 }
 
 // arrange puts candidates, ranked already, into the caller's order.
@@ -171,23 +180,13 @@ func (p *preference) arrange(cs []candidate, seen func(core.Address) Observation
 			}
 			return a.offer.PriceIn.Cmp(b.offer.PriceIn)
 		case "throughput": // those never seen come after those that were
-			return compare(v.Speed, u.Speed)
+			return cmp.Compare(v.Speed, u.Speed)
 		case "latency":
-			return compare(orMuch(u.Latency), orMuch(v.Latency))
+			return cmp.Compare(orMuch(u.Latency), orMuch(v.Latency))
 		}
 		return 0
 	})
 	return cs
-}
-
-func compare(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func orMuch(x float64) float64 {

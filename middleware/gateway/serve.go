@@ -189,18 +189,24 @@ func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) showModel(w http.ResponseWriter, r *http.Request) {
-	name, tier := tierOf(r.PathValue("name"))
-	m, err := g.model(r.Context(), name)
+	_, o, err := g.named(r.Context(), r.PathValue("name"))
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	cs, err := g.candidates(r.Context(), m)
+	writeJSON(w, http.StatusOK, o)
+}
+
+// named finds a model as clients call it, and what it costs on the tier that they
+// name.
+func (g *Gateway) named(ctx context.Context, called string) (core.Manifest, modelObject, error) {
+	name, tier := tierOf(called)
+	m, err := g.model(ctx, name)
 	if err != nil {
-		writeError(w, err)
-		return
+		return m, modelObject{}, err
 	}
-	writeJSON(w, http.StatusOK, describeOffers(m, Named(m.Name, tier), ofTier(cs, tier)))
+	cs, err := g.candidates(ctx, m)
+	return m, describeOffers(m, Named(m.Name, tier), ofTier(cs, tier)), err
 }
 
 func (g *Gateway) manifests(ctx context.Context) ([]core.Manifest, error) {

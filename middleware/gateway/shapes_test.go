@@ -462,7 +462,7 @@ func FuzzOtherShapes(f *testing.F) {
 			if s, err := p.sampler(core.Sampler{}); err == nil && (s.Temperature > 2*micro || s.TopP > micro || len(s.Stop) > core.MaxStops) {
 				t.Fatalf("%s passes as %+v", b, s)
 			}
-			_ = p.Provider.check()
+			_, _, _ = p.on(p.Model)
 			p.tools.told(p.messages)
 		}
 		var x responsesRequest
