@@ -49,6 +49,9 @@ type Options struct {
 	Pruning *pruningtypes.PruningOptions
 	// Height to load instead of the latest, for exports. 0 is the latest.
 	Height int64
+	// Beacon is the key of a validator that contributes to the randomness beacon;
+	// default: contributes nothing.
+	Beacon *BeaconKey
 	// SkipUpgrades are heights whose planned upgrade is not applied.
 	SkipUpgrades []int64
 }
@@ -104,9 +107,14 @@ func New(o Options) (a *App, err error) {
 	a.MountKVStores(a.stores.kv)
 	a.MountObjectStores(a.stores.object)
 	a.SetInitChainer(a.initChain)
-	a.SetPreBlocker(func(ctx sdk.Context, _ *abci.RequestFinalizeBlock) (*sdk.ResponsePreBlock, error) {
-		return a.Modules.PreBlock(ctx)
+	a.SetPreBlocker(func(ctx sdk.Context, r *abci.RequestFinalizeBlock) (*sdk.ResponsePreBlock, error) {
+		res, err := a.Modules.PreBlock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return res, a.Beacon.Step(ctx, contributions(r))
 	})
+	a.wireVotes(o.Beacon)
 	a.SetBeginBlocker(a.Modules.BeginBlock)
 	a.SetEndBlocker(a.Modules.EndBlock)
 	a.SetAnteHandler(a.anteHandler())

@@ -29,6 +29,7 @@ import (
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/ledger/x/beacon"
 )
 
 // BlockGas is the work one block may hold.
@@ -54,6 +55,7 @@ type Validator struct {
 	Key      crypto.PubKey // consensus key
 	Operator core.Address  // owner of the stake
 	Bond     core.Amount   // locked as stake, beside the operator's balance
+	Beacon   []byte        // public key for the randomness beacon; may be empty
 }
 
 // NewGenesis returns the default state of all modules: EVM with its standard
@@ -172,12 +174,13 @@ func (g *Genesis) Document() (*cmttypes.GenesisDoc, error) {
 	return doc, doc.ValidateAndComplete()
 }
 
-// ConsensusParams bounds blocks in bytes and gas and lets validators hold
-// ed25519 keys only.
+// ConsensusParams bounds blocks in bytes and gas, lets validators hold ed25519
+// keys only and lets votes carry contributions to the randomness beacon.
 func ConsensusParams() *cmttypes.ConsensusParams {
 	p := cmttypes.DefaultConsensusParams()
 	p.Block.MaxBytes = 4 << 20
 	p.Block.MaxGas = BlockGas
+	p.ABCI.VoteExtensionsEnableHeight = 1
 	return p
 }
 
@@ -192,6 +195,10 @@ func (g *Genesis) addStake() ([]cmttypes.GenesisValidator, error) {
 		if err := g.Get(name, state); err != nil {
 			return nil, err
 		}
+	}
+	var chance beacon.GenesisState
+	if err := g.Get(beacon.ModuleName, &chance); err != nil {
+		return nil, err
 	}
 	pool := core.Amount{}
 	for _, v := range g.validators {
@@ -225,9 +232,15 @@ func (g *Genesis) addStake() ([]cmttypes.GenesisValidator, error) {
 		})
 		set = append(set, cmttypes.GenesisValidator{Address: v.Key.Address(), PubKey: v.Key, Power: power, Name: v.Moniker})
 		pool = pool.Add(v.Bond)
+		if len(v.Beacon) > 0 {
+			chance.Members = append(chance.Members, beacon.Member{Consensus: v.Key.Address(), Operator: operator, Keys: []beacon.Key{{Public: v.Beacon}}})
+		}
 	}
 	g.Credit(core.Address(authtypes.NewModuleAddress(stakingtypes.BondedPoolName)), pool)
 	if err := g.Set(stakingtypes.ModuleName, &stake); err != nil {
+		return nil, err
+	}
+	if err := g.Set(beacon.ModuleName, &chance); err != nil {
 		return nil, err
 	}
 	return set, g.Set(slashingtypes.ModuleName, &slashing)

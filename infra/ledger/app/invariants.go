@@ -21,7 +21,7 @@ import (
 func (a *App) CheckInvariants(ctx sdk.Context) error {
 	return errors.Join(
 		a.supplyAdds(ctx), a.stakeAdds(ctx), a.rewardsCovered(ctx), a.depositsCovered(ctx),
-		a.Model.CheckInvariants(ctx), a.Market.CheckInvariants(ctx), a.Payment.CheckInvariants(ctx), a.Verify.CheckInvariants(ctx),
+		a.Beacon.CheckInvariants(ctx), a.Model.CheckInvariants(ctx), a.Market.CheckInvariants(ctx), a.Payment.CheckInvariants(ctx), a.Verify.CheckInvariants(ctx),
 	)
 }
 

@@ -39,6 +39,7 @@ import (
 	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
+	"github.com/koinon-network/koinon/infra/ledger/x/beacon"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/model"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"
@@ -65,6 +66,7 @@ type keepers struct {
 	FeeMarket feemarketkeeper.Keeper
 	EVM       *evmkeeper.Keeper
 
+	Beacon  beacon.Keeper
 	Model   model.Keeper
 	Market  market.Keeper
 	Payment payment.Keeper
@@ -99,7 +101,7 @@ func newStores() stores {
 			authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, minttypes.StoreKey, distrtypes.StoreKey,
 			slashingtypes.StoreKey, govtypes.StoreKey, consensustypes.StoreKey, upgradetypes.StoreKey, feegrant.StoreKey,
 			evidencetypes.StoreKey, authzkeeper.StoreKey, feemarkettypes.StoreKey, evmtypes.StoreKey,
-			model.StoreKey, market.StoreKey, payment.StoreKey, verify.StoreKey,
+			beacon.StoreKey, model.StoreKey, market.StoreKey, payment.StoreKey, verify.StoreKey,
 		),
 		object: storetypes.NewObjectStoreKeys(banktypes.ObjectStoreKey, evmtypes.ObjectKey),
 	}
@@ -141,6 +143,7 @@ func newKeepers(a *App, o Options) (k keepers) {
 		k.Account, k.Bank, k.Staking, &k.FeeMarket, &k.Consensus, nil, EVMChainID, "").
 		WithStaticPrecompiles(precompiles())
 
+	k.Beacon = beacon.NewKeeper(cdc, kv(beacon.StoreKey), ValidatorCodec(), authority, k.Staking)
 	k.Model = model.NewKeeper(cdc, kv(model.StoreKey), AccountCodec(), authority, k.Bank)
 	k.Market = market.NewKeeper(cdc, kv(market.StoreKey), AccountCodec(), authority, k.Account, k.Bank, k.Model)
 	k.Payment = payment.NewKeeper(cdc, kv(payment.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Distr, k.Model, k.Market)

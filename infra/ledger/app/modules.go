@@ -46,6 +46,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/upgrade"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
+	"github.com/koinon-network/koinon/infra/ledger/x/beacon"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/model"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"
@@ -71,6 +72,7 @@ func (a *App) wireModules() {
 		consensus.NewAppModule(cdc, a.Consensus),
 		feemarket.NewAppModule(a.FeeMarket),
 		evmModule{vm.NewAppModule(a.EVM, a.Account, a.Bank, AccountCodec()), a},
+		beacon.NewAppModule(a.Beacon),
 		model.NewAppModule(a.Model),
 		market.NewAppModule(a.Market),
 		payment.NewAppModule(a.Payment),
@@ -99,7 +101,7 @@ func (a *App) wireModules() {
 		stakingtypes.ModuleName, slashingtypes.ModuleName, govtypes.ModuleName, minttypes.ModuleName,
 		evidencetypes.ModuleName, authz.ModuleName, feegrant.ModuleName, upgradetypes.ModuleName, vestingtypes.ModuleName,
 		evmtypes.ModuleName, feemarkettypes.ModuleName,
-		model.ModuleName, market.ModuleName, payment.ModuleName, verify.ModuleName,
+		beacon.ModuleName, model.ModuleName, market.ModuleName, payment.ModuleName, verify.ModuleName,
 		genutiltypes.ModuleName,
 	}
 	a.Modules.SetOrderInitGenesis(order...)

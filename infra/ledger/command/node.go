@@ -83,7 +83,11 @@ func newChain(cmd *cobra.Command, home string, key crypto.PubKey) (*cmttypes.Gen
 	if err != nil {
 		return nil, err
 	}
-	g.AddValidator(app.Validator{Moniker: "validator-0", Key: key, Operator: operator, Bond: core.Koin(1_000_000)})
+	chance, err := fullnode.BeaconKey(home)
+	if err != nil {
+		return nil, err
+	}
+	g.AddValidator(app.Validator{Moniker: "validator-0", Key: key, Operator: operator, Bond: core.Koin(1_000_000), Beacon: chance.PublicKey()})
 	g.Credit(operator, core.Koin(10_000))
 	funds, _ := cmd.Flags().GetStringArray("fund")
 	for _, f := range funds {

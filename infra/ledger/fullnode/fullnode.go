@@ -103,16 +103,20 @@ func Open(o Options) (n *Node, err error) {
 			n = nil
 		}
 	}()
-	if n.App, err = openApp(cfg.DBDir(), app.Options{ChainID: doc.ChainID, Home: cfg.RootDir, Logger: o.Logger}); err != nil {
+	signer, err := loadSigner(cfg)
+	if err != nil {
+		return n, err
+	}
+	chance, err := loadBeacon(o.Home, signer)
+	if err != nil {
+		return n, err
+	}
+	if n.App, err = openApp(cfg.DBDir(), app.Options{ChainID: doc.ChainID, Home: cfg.RootDir, Logger: o.Logger, Beacon: chance}); err != nil {
 		return n, err
 	}
 	key, err := p2p.LoadNodeKey(cfg.NodeKeyFile())
 	if err != nil {
 		return n, fmt.Errorf("cannot read the node's key: %w", err)
-	}
-	signer, err := loadSigner(cfg)
-	if err != nil {
-		return n, err
 	}
 	n.Comet, err = cmtnode.NewNodeWithContext(context.Background(), cfg, signer, key,
 		proxy.NewLocalClientCreator(server.NewCometABCIWrapper(n.App)),

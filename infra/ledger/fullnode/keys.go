@@ -30,6 +30,9 @@ func Init(home string) (*privval.FilePV, p2p.ID, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	if err := initBeacon(home); err != nil {
+		return nil, "", err
+	}
 	key, err := p2p.LoadOrGenNodeKey(c.NodeKeyFile())
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot make the node's key: %w", err)

@@ -107,8 +107,12 @@ func (n *Net) createMember(g *app.Genesis, i int) (m member, err error) {
 	if err != nil {
 		return m, err
 	}
+	chance, err := fullnode.BeaconKey(home)
+	if err != nil {
+		return m, err
+	}
 	m = member{Moniker: fmt.Sprintf("validator-%d", i), Peer: id, Operator: operator}
-	g.AddValidator(app.Validator{Moniker: m.Moniker, Key: consensus, Operator: m.Operator, Bond: core.Koin(bondKoin)})
+	g.AddValidator(app.Validator{Moniker: m.Moniker, Key: consensus, Operator: m.Operator, Bond: core.Koin(bondKoin), Beacon: chance.PublicKey()})
 	g.Credit(m.Operator, core.Koin(operatorKoin))
 	return m, nil
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/cosmos/cosmos-sdk/types/module"
 	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
+
+	"github.com/koinon-network/koinon/infra/ledger/x/beacon"
 )
 
 // Upgrade is one agreed change of the state machine.
@@ -23,7 +25,9 @@ type Upgrade struct {
 	Stores storetypes.StoreUpgrades
 }
 
-var all []Upgrade
+var all = []Upgrade{
+	{Name: "beacon", Stores: storetypes.StoreUpgrades{Added: []string{beacon.StoreKey}}},
+}
 
 // Register gives the keeper a handler for every upgrade: the migrations of
 // the modules whose version has grown.
