@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
@@ -49,9 +50,6 @@ type Options struct {
 	Pruning *pruningtypes.PruningOptions
 	// Height to load instead of the latest, for exports. 0 is the latest.
 	Height int64
-	// Beacon is the key of a validator that contributes to the randomness beacon;
-	// default: contributes nothing.
-	Beacon *BeaconKey
 	// SkipUpgrades are heights whose planned upgrade is not applied.
 	SkipUpgrades []int64
 }
@@ -70,6 +68,7 @@ type App struct {
 	configurator module.Configurator
 	close        sync.Once
 	listeners    []func(common.Hash)
+	contributor  atomic.Pointer[Contributor]
 }
 
 var _ servertypes.Application = (*App)(nil)
@@ -114,7 +113,7 @@ func New(o Options) (a *App, err error) {
 		}
 		return res, a.Beacon.Step(ctx, contributions(r))
 	})
-	a.wireVotes(o.Beacon)
+	a.wireVotes()
 	a.SetBeginBlocker(a.Modules.BeginBlock)
 	a.SetEndBlocker(a.Modules.EndBlock)
 	a.SetAnteHandler(a.anteHandler())

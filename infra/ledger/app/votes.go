@@ -12,16 +12,18 @@ import (
 	"github.com/cosmos/cosmos-sdk/baseapp"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
-	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/ledger/x/beacon"
 )
 
-// BeaconKey is what a validator contributes to the randomness beacon with.
-type BeaconKey struct {
-	VRF       core.VRF
-	Public    []byte // the VRF's, 32 bytes
-	Consensus []byte // address of the validator's consensus key, 20 bytes
+// Contributor is a validator's part in the randomness beacon.
+type Contributor struct {
+	Consensus []byte          // address of the validator's consensus key, 20 bytes
+	Keys      []beacon.Prover // the registered one, and the next
 }
+
+// SetContributor changes what this validator contributes to the randomness
+// beacon; nil is nothing. It may be called while blocks run.
+func (a *App) SetContributor(c *Contributor) { a.contributor.Store(c) }
 
 // votesTag begins the first transaction of a block that carries the votes by
 // which the block before was committed, extensions included. No transaction of a
@@ -34,9 +36,9 @@ const maxVotes = 1 << 20
 // wireVotes lets votes carry contributions to the randomness beacon: signed as
 // extensions of the votes, put into the next block by its proposer, checked by
 // the others, recorded when the block is executed.
-func (a *App) wireVotes(key *BeaconKey) {
+func (a *App) wireVotes() {
 	a.SetExtendVoteHandler(func(ctx sdk.Context, r *abci.RequestExtendVote) (*abci.ResponseExtendVote, error) {
-		return &abci.ResponseExtendVote{VoteExtension: a.extension(ctx, r.Height, key)}, nil
+		return &abci.ResponseExtendVote{VoteExtension: a.extension(ctx, r.Height, a.contributor.Load())}, nil
 	})
 	a.SetVerifyVoteExtensionHandler(verifyExtension)
 	proposals := baseapp.NewDefaultProposalHandler(nil, a.BaseApp)
@@ -55,8 +57,8 @@ func (a *App) wireVotes(key *BeaconKey) {
 }
 
 // extension never fails: a validator that cannot contribute votes all the same.
-func (a *App) extension(ctx sdk.Context, height int64, key *BeaconKey) (ext []byte) {
-	if key == nil {
+func (a *App) extension(ctx sdk.Context, height int64, c *Contributor) (ext []byte) {
+	if c == nil {
 		return nil
 	}
 	defer func() {
@@ -65,7 +67,7 @@ func (a *App) extension(ctx sdk.Context, height int64, key *BeaconKey) (ext []by
 			ext = nil
 		}
 	}()
-	ext, err := a.Beacon.Extend(ctx, height, key.Consensus, key.VRF, key.Public)
+	ext, err := a.Beacon.Extend(ctx, height, c.Consensus, c.Keys)
 	if err != nil {
 		a.Logger().Error("no contribution to the beacon", "height", height, "error", err)
 		return nil
@@ -103,7 +105,7 @@ func (a *App) propose(ctx sdk.Context, r *abci.RequestPrepareProposal, prepare s
 }
 
 func (a *App) encodeVotes(ctx sdk.Context, r *abci.RequestPrepareProposal) ([]byte, error) {
-	if !extended(ctx, r.Height) {
+	if !extended(ctx, r.Height) || len(r.LocalLastCommit.Votes) == 0 {
 		return nil, nil
 	}
 	raw, err := r.LocalLastCommit.Marshal()

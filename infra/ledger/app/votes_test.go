@@ -22,7 +22,7 @@ import (
 // voter is a validator of a chain whose blocks are made by hand.
 type voter struct {
 	signer ed25519.PrivKey
-	beacon *BeaconKey
+	beacon *Contributor
 	power  int64
 }
 
@@ -48,7 +48,7 @@ func assemble(t *testing.T, n int) *assembly {
 			t.Fatal(err)
 		}
 		v := voter{signer: ed25519.GenPrivKeyFromSecret(seed[:])}
-		v.beacon = &BeaconKey{VRF: key, Public: key.PublicKey(), Consensus: v.signer.PubKey().Address()}
+		v.beacon = &Contributor{Consensus: v.signer.PubKey().Address(), Keys: []beacon.Prover{key}}
 		g.AddValidator(Validator{Moniker: fmt.Sprint(i), Key: v.signer.PubKey(), Operator: newWallet(byte(100 + i)).address(), Bond: core.Koin(100), Beacon: key.PublicKey()})
 		m.voters = append(m.voters, v)
 	}
@@ -56,7 +56,7 @@ func assemble(t *testing.T, n int) *assembly {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(Options{DB: dbm.NewMemDB(), ChainID: doc.ChainID, Beacon: m.voters[0].beacon})
+	a, err := New(Options{DB: dbm.NewMemDB(), ChainID: doc.ChainID})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ import (
 func Node() *cobra.Command {
 	c := &cobra.Command{Use: "node", Short: "Run a node of the chain"}
 	c.PersistentFlags().String("home", Home(), "`DIR` of the node's keys and state")
-	c.AddCommand(initCommand(), startCommand(), exportCommand())
+	c.AddCommand(initCommand(), startCommand(), exportCommand(), beaconKeyCommand())
 	return c
 }
 

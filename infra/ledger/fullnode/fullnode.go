@@ -107,12 +107,19 @@ func Open(o Options) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
-	chance, err := loadBeacon(o.Home, signer)
+	chances, err := BeaconKeys(o.Home)
 	if err != nil {
 		return n, err
 	}
-	if n.App, err = openApp(cfg.DBDir(), app.Options{ChainID: doc.ChainID, Home: cfg.RootDir, Logger: o.Logger, Beacon: chance}); err != nil {
+	if n.App, err = openApp(cfg.DBDir(), app.Options{ChainID: doc.ChainID, Home: cfg.RootDir, Logger: o.Logger}); err != nil {
 		return n, err
+	}
+	if len(chances) > 0 {
+		c := &app.Contributor{Consensus: signer.GetAddress()}
+		for _, k := range chances {
+			c.Keys = append(c.Keys, k)
+		}
+		n.App.SetContributor(c)
 	}
 	key, err := p2p.LoadNodeKey(cfg.NodeKeyFile())
 	if err != nil {

@@ -30,7 +30,7 @@ func Init(home string) (*privval.FilePV, p2p.ID, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if err := initBeacon(home); err != nil {
+	if _, err := BeaconKey(home); err != nil {
 		return nil, "", err
 	}
 	key, err := p2p.LoadOrGenNodeKey(c.NodeKeyFile())

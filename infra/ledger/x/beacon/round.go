@@ -16,12 +16,18 @@ import (
 	"github.com/koinon-network/koinon/infra/vrf"
 )
 
+// Prover is a VRF key of a validator.
+type Prover interface {
+	core.VRF
+	PublicKey() []byte
+}
+
 // Extend returns the vote extension for height of the validator with this
 // consensus address: its contribution to that height and to the earlier ones
-// that the chain has not got from it yet. Rounds are those of the state before
-// the block. A validator without a key, or whose key here is not the registered
-// one, contributes nothing.
-func (k Keeper) Extend(ctx sdk.Context, height int64, consensus []byte, key core.VRF, public []byte) ([]byte, error) {
+// that the chain has not got from it yet, each with the key that is registered
+// for it. Rounds are those of the state before the block. A validator whose
+// registered key is not among these contributes nothing.
+func (k Keeper) Extend(ctx sdk.Context, height int64, consensus []byte, keys []Prover) ([]byte, error) {
 	m, err := k.members.Get(ctx, consensus)
 	if errors.Is(err, collections.ErrNotFound) {
 		return nil, nil
@@ -36,10 +42,11 @@ func (k Keeper) Extend(ctx sdk.Context, height int64, consensus []byte, key core
 			return true, nil
 		}
 		registered, ok := m.active(h)
-		if _, done := r.find(consensus); done || !ok || !bytes.Equal(registered, public) {
+		i := slices.IndexFunc(keys, func(p Prover) bool { return bytes.Equal(registered, p.PublicKey()) })
+		if _, done := r.find(consensus); done || !ok || i < 0 {
 			return false, nil
 		}
-		proof, _, err := key.Prove(Message(ctx.ChainID(), h, r.Seed, consensus))
+		proof, _, err := keys[i].Prove(Message(ctx.ChainID(), h, r.Seed, consensus))
 		if err == nil {
 			list = append(list, Contribution{Age: uint8(height - h), Proof: proof})
 		}
