@@ -84,7 +84,7 @@ func newCheat(kind, path string, m *model.Model) (*cheat, error) {
 	if err := forge(f, b); err != nil {
 		return nil, fmt.Errorf("this model cannot be forged so: %w", err)
 	}
-	if c.own, err = model.OpenBytes(b, model.Options{Threads: 1}); err != nil {
+	if c.own, err = model.OpenBytes(b, model.Options{Threads: 1, KV8: m.Info().Semantics == core.SemanticsKV8}); err != nil {
 		return nil, err
 	}
 	c.engine.Model = c.own

@@ -10,10 +10,12 @@ import (
 	"github.com/koinon-network/koinon/core/merkle"
 	"github.com/koinon-network/koinon/infra/engine/gguf"
 	"github.com/koinon-network/koinon/infra/engine/referee"
+	"github.com/koinon-network/koinon/infra/engine/tiny"
 )
 
 // situation is a state with the move that comes next in a true game.
 type situation struct {
+	scene *scene
 	state referee.State
 	move  referee.Move
 }
@@ -28,7 +30,7 @@ func situations(f testing.TB, sc *scene) (out []situation) {
 		keep := func(next mover) mover {
 			return func(s *referee.State) (referee.Move, error) {
 				move, err := next(s)
-				out = append(out, situation{*s, move})
+				out = append(out, situation{sc, *s, move})
 				return move, err
 			}
 		}
@@ -57,8 +59,12 @@ func situations(f testing.TB, sc *scene) (out []situation) {
 func FuzzMove(f *testing.F) {
 	sampler := samplers["everything"]
 	sampler.TopK, sampler.MaxTokens, sampler.IgnoreEOS = 50, 3, true
-	sc := newSampledScene(f, shapes[1], 12, 1, sampler)
-	all := situations(f, sc)
+	all := situations(f, newSampledScene(f, shapes[1], 12, 1, sampler))
+	for _, s := range tiny.All() {
+		if s.Experts > 0 || s.KV8 || s.Fused {
+			all = append(all, situations(f, newScene(f, s, 42, 3))...)
+		}
+	}
 	for i, s := range all {
 		f.Add(uint(i), referee.EncodeMove(s.move))
 	}
@@ -70,7 +76,7 @@ func FuzzMove(f *testing.F) {
 		if again := referee.EncodeMove(move); string(again) != string(b) {
 			t.Fatal("a move has two encodings")
 		}
-		s := all[i%uint(len(all))].state
+		sc, s := all[i%uint(len(all))].scene, all[i%uint(len(all))].state
 		before := string(referee.Encode(s))
 		if s.Apply(sc.prover.Model, move) != nil {
 			if string(referee.Encode(s)) != before {
@@ -94,12 +100,12 @@ func FuzzMove(f *testing.F) {
 // Whatever description and index an admission shows under a root of its own, the
 // shape is one whose programs exist, or it is refused.
 func FuzzAdmit(f *testing.F) {
-	for _, s := range shapes {
+	for _, s := range every {
 		sc := newScene(f, s, 2, 1)
 		a := sc.prover.Admission()
-		f.Add(a.Description, a.Index)
+		f.Add(a.Description, a.Index, s.KV8)
 	}
-	f.Fuzz(func(t *testing.T, description, index []byte) {
+	f.Fuzz(func(t *testing.T, description, index []byte, int8 bool) {
 		if len(description)+len(index) > referee.MaxAdmission {
 			return
 		}
@@ -108,8 +114,10 @@ func FuzzAdmit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		a.Root = root
-		m, err := referee.Admit(root, a)
+		if a.Root = root; int8 {
+			a.Semantics = core.SemanticsKV8
+		}
+		m, err := referee.Admit(core.ModelVariant(root, a.Semantics), a)
 		if err != nil {
 			return
 		}
@@ -117,6 +125,9 @@ func FuzzAdmit(f *testing.F) {
 			for _, o := range m.LeafProgram(7, min(l, m.Layers)).Ops {
 				if o.Len < 1 || o.Heads < 0 {
 					t.Fatalf("%s has the shape %d, %d", o.Name, o.Len, o.Heads)
+				}
+				if w := o.Weights; w.There() && (w.Rows < 1 || w.Skip+w.Rows > w.Total) {
+					t.Fatalf("%s has the rows from %d to %d of %d", o.Name, w.Skip, w.Skip+w.Rows, w.Total)
 				}
 			}
 		}

@@ -216,7 +216,7 @@ func TestTrueAnswersAreDefended(t *testing.T) {
 			last := int(sc.receipt.Input+sc.receipt.Output) - 2
 			for l := range s.Layers + 1 {
 				for operator := range sc.prover.Model.LeafProgram(last, l).Ops {
-					for range 4 {
+					for range 2 {
 						at := last - r.IntN(2)*r.IntN(last)
 						s := sc.open(leafClaim(at, l))
 						challenger := anywhere(sc.prover.Model, r)

@@ -2,7 +2,9 @@ package referee_test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
+	"time"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
@@ -18,65 +20,107 @@ import (
 // as large as those of any such model, are played with real openings.
 type null struct {
 	model  *referee.Model
+	layers int
+	kv8    bool
 	leaves []core.Hash // under the model root
 	bounds []core.Hash // under the boundary root
 	tokens []core.Hash
 	salt   core.Hash
 	wrong  uint64    // the leaf that a search looks for
-	row    core.Hash // commitment to a value or a residual stream
+	row    core.Hash // commitment to a residual stream
+	value  core.Hash
 	keys   []core.Hash
 }
 
 const (
 	layers, width, hidden, heads, headDim, vocabulary = 32, 4096, 11008, 32, 128, 32000
+	experts                                           = 8
 	positions                                         = 1000
 )
 
 func newNull(t *testing.T) *null {
 	t.Helper()
+	n := &null{layers: layers}
+	n.build(t, "llama", nil)
+	return n
+}
+
+// newNullMixture has layers of the same size, each with 8 experts, and keeps keys
+// and values as int8; there are fewer of them.
+func newNullMixture(t *testing.T) *null {
+	t.Helper()
+	n := &null{layers: 2, kv8: true}
+	n.build(t, "qwen3moe", map[string]int{"expert_count": experts, "expert_used_count": 2})
+	return n
+}
+
+func (n *null) build(t *testing.T, arch string, keys map[string]int) {
+	t.Helper()
 	var m gguf.Metadata
-	m.Set("general.architecture", "llama")
-	for k, v := range map[string]int{"block_count": layers, "embedding_length": width, "feed_forward_length": hidden, "context_length": 4096, "attention.head_count": heads} {
-		m.Set("llama."+k, uint32(v))
+	m.Set("general.architecture", arch)
+	all := map[string]int{"block_count": n.layers, "embedding_length": width, "feed_forward_length": hidden, "context_length": 4096, "attention.head_count": heads}
+	maps.Copy(all, keys)
+	for k, v := range all {
+		m.Set(arch+"."+k, uint32(v))
 	}
-	m.Set("llama.attention.layer_norm_rms_epsilon", float32(1e-5))
+	m.Set(arch+".attention.layer_norm_rms_epsilon", float32(1e-5))
 	f := &gguf.File{Metadata: m}
 	add := func(name string, format gguf.Type, dims ...uint64) {
-		f.Tensors = append(f.Tensors, gguf.Tensor{Name: name, Type: format, Dims: dims})
+		f.Tensors = append(f.Tensors, gguf.Tensor{Name: name + ".weight", Type: format, Dims: dims})
 	}
-	add("token_embd.weight", gguf.Q8_0, width, vocabulary)
-	add("output.weight", gguf.Q8_0, width, vocabulary)
-	add("output_norm.weight", gguf.F32, width)
-	for l := range layers {
+	add("token_embd", gguf.Q8_0, width, vocabulary)
+	add("output", gguf.Q8_0, width, vocabulary)
+	add("output_norm", gguf.F32, width)
+	for l := range n.layers {
 		p := fmt.Sprintf("blk.%d.", l)
-		add(p+"attn_norm.weight", gguf.F32, width)
-		add(p+"ffn_norm.weight", gguf.F32, width)
+		add(p+"attn_norm", gguf.F32, width)
+		add(p+"ffn_norm", gguf.F32, width)
 		for _, name := range []string{"attn_q", "attn_k", "attn_v", "attn_output"} {
-			add(p+name+".weight", gguf.Q8_0, width, width)
+			add(p+name, gguf.Q8_0, width, width)
 		}
-		add(p+"ffn_gate.weight", gguf.Q8_0, width, hidden)
-		add(p+"ffn_up.weight", gguf.Q8_0, width, hidden)
-		add(p+"ffn_down.weight", gguf.Q8_0, hidden, width)
+		if keys == nil {
+			add(p+"ffn_gate", gguf.Q8_0, width, hidden)
+			add(p+"ffn_up", gguf.Q8_0, width, hidden)
+			add(p+"ffn_down", gguf.Q8_0, hidden, width)
+			continue
+		}
+		add(p+"attn_q_norm", gguf.F32, headDim)
+		add(p+"attn_k_norm", gguf.F32, headDim)
+		add(p+"ffn_gate_inp", gguf.Q8_0, width, experts)
+		add(p+"ffn_gate_exps", gguf.Q8_0, width, hidden, experts)
+		add(p+"ffn_up_exps", gguf.Q8_0, width, hidden, experts)
+		add(p+"ffn_down_exps", gguf.Q8_0, hidden, width, experts)
 	}
-	n := &null{salt: core.Hash{7}, row: commit.Vector(make([]float32, width))}
+	n.salt, n.row = core.Hash{7}, commit.Vector(make([]float32, width))
+	if n.value = n.row; n.kv8 {
+		n.value = commit.Encoded(n.kept())
+	}
 	a := referee.Admission{Semantics: core.SemanticsV1, Description: gguf.Description(m), Index: gguf.Index(f)}
+	if n.kv8 {
+		a.Semantics = core.SemanticsKV8
+	}
 	n.leaves = n.weightTree(t, a)
 	a.Leaves = uint64(len(n.leaves))
 	a.DescriptionPath, a.IndexPath = prove(t, n.leaves, gguf.LeafMetadata), prove(t, n.leaves, gguf.LeafIndex)
 	var err error
 	a.Root = merkle.Root(n.leaves)
-	if n.model, err = referee.Admit(a.Root, a); err != nil {
+	if n.model, err = referee.Admit(core.ModelVariant(a.Root, a.Semantics), a); err != nil {
 		t.Fatal(err)
 	}
 	for at := range positions {
-		n.keys = append(n.keys, commit.Vector(n.rotated(at)))
-		n.tokens = append(n.tokens, core.TokenLeaf(0))
-		for l := range layers + 1 {
+		key := n.value
+		if !n.kv8 {
+			key = commit.Vector(n.rotated(at))
+		}
+		n.keys, n.tokens = append(n.keys, key), append(n.tokens, core.TokenLeaf(0))
+		for l := range n.layers + 1 {
 			n.bounds = append(n.bounds, n.leaf(at, l))
 		}
 	}
-	return n
 }
+
+// kept is a row of zeros in an int8 cache.
+func (n *null) kept() []byte { return referee.Kept(make([]float32, width)) }
 
 // weightTree has the leaves of all tensors, in the order of the index.
 func (n *null) weightTree(t *testing.T, a referee.Admission) []core.Hash {
@@ -90,10 +134,7 @@ func (n *null) weightTree(t *testing.T, a referee.Admission) []core.Hash {
 	leaves[gguf.LeafMetadata], leaves[gguf.LeafIndex] = gguf.DescriptionLeaf(a.Description), gguf.IndexLeaf(a.Index)
 	for i := range tensors {
 		x := &tensors[i]
-		rows := 1
-		if len(x.Dims) > 1 {
-			rows = int(x.Dims[1])
-		}
+		rows := x.Rows()
 		w := referee.Matrix{Format: x.Type, Rows: rows, Total: rows, Cols: x.Cols()}
 		all, across := gguf.WeightLeaves(x.Type, rows, w.Cols)
 		for k := range all {
@@ -133,8 +174,8 @@ func (n *null) rotated(at int) []float32 {
 }
 
 func (n *null) kv(at, l int) (k, v core.Hash) {
-	if l < layers {
-		k, v = n.keys[at], n.row
+	if l < n.layers {
+		k, v = n.keys[at], n.value
 	}
 	return k, v
 }
@@ -146,13 +187,16 @@ func (n *null) leaf(at, l int) core.Hash {
 
 func (n *null) boundary(t *testing.T, at, l int) *referee.Boundary {
 	k, v := n.kv(at, l)
-	return &referee.Boundary{Salt: core.BoundarySalt(n.salt, uint32(at), uint32(l)), X: n.row, K: k, V: v, Path: prove(t, n.bounds, at*(layers+1)+l)}
+	return &referee.Boundary{Salt: core.BoundarySalt(n.salt, uint32(at), uint32(l)), X: n.row, K: k, V: v, Path: prove(t, n.bounds, at*(n.layers+1)+l)}
 }
 
 // values are the result of an operator that has no heads.
 func (n *null) values(o *referee.Operator, at int) []float32 {
-	if o.Kind == referee.Rotate {
+	switch o.Kind {
+	case referee.Rotate:
 		return n.rotated(at)
+	case referee.Route:
+		return n.model.Routed(make([]float32, experts))
 	}
 	return make([]float32, o.Len)
 }
@@ -191,8 +235,17 @@ func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
 	t.Helper()
 	at, l := int(s.Claim.Position), int(s.Claim.Layer)
 	program := n.model.LeafProgram(at, l)
+	if program.Route >= 0 {
+		chosen, err := n.model.Chosen(n.model.Routed(make([]float32, experts)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		program.Choose(chosen)
+	}
 	scores, weights, soft, running := head(at)
-	segments := map[referee.Kind][]core.Hash{referee.Score: repeat(commit.Vector(scores), heads), referee.Exp: repeat(soft.Segment(commit.Vector(weights)), heads)}
+	segments := map[referee.Kind][]core.Hash{referee.Score: repeat(commit.Vector(scores), heads), referee.Exp: repeat(soft.Segment(commit.Vector(weights)), heads),
+		referee.Weigh: repeat(commit.Vector(scores), n.model.Parts())}
+	exp := &referee.HeadExp{Segments: segments[referee.Exp], Weights: commit.Vector(weights), Softmax: soft}
 	o := &program.Ops[s.Operator]
 	zero := make([]float32, o.Len)
 	tile := func(x []float32) []float32 {
@@ -217,11 +270,14 @@ func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
 			if own := segments[o.Kind]; own != nil {
 				m.Results, m.Heads = append(m.Results, referee.HeadsCommitment(own)), append(m.Heads, own)
 			} else {
-				m.Results = append(m.Results, commit.Vector(n.values(&o, at)))
+				m.Results = append(m.Results, n.commitment(&o, at))
 			}
 		}
 		if l > 0 {
 			m.Before = n.boundary(t, at, l-1)
+		}
+		if program.Route >= 0 {
+			m.Routed = n.values(&program.Ops[program.Route], at)
 		}
 		return m
 	case referee.NeedTiles:
@@ -229,8 +285,10 @@ func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
 		switch o.Kind {
 		case referee.Exp:
 			m.Tiles, m.Softmax, m.Running = commit.Tiles(nil, weights), &soft, running
+		case referee.Keep:
+			m.Tiles = referee.KeptTiles(n.kept())
 		case referee.Mix:
-			m.Segments = repeat(commit.Tile(make([]float32, headDim)), heads)
+			m.Segments = repeat(commit.Tile(make([]float32, n.model.Part())), n.model.Parts())
 		}
 		return m
 	case referee.NeedChunks:
@@ -239,16 +297,23 @@ func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
 		case referee.Norm:
 			m.Lanes = make([]spec.Lanes, commit.Count(o.Len))
 		case referee.Linear:
-			_, groups := s.Groups(o)
-			m.Values, m.Sums = tile(zero), repeat(commit.Tile(make([]float32, o.Weights.GroupRows())), groups*commit.Count(o.Weights.Cols))
-		case referee.Score:
+			first, groups := s.Groups(o)
+			m.Values = tile(zero)
+			for g := range groups {
+				from, to := s.GroupRows(o, first+g)
+				m.Sums = append(m.Sums, repeat(commit.Tile(make([]float32, to-from)), commit.Count(o.Weights.Cols))...)
+			}
+		case referee.Score, referee.Weigh:
 			m.Values = tile(scores)
 		case referee.Mix:
 			runs, _ := referee.Runs(int(s.Hi - s.Lo))
-			if m.Sums = repeat(commit.Tile(make([]float32, headDim)), runs); !s.Linked {
-				m.Values = make([]float32, headDim)
-				m.Exp = &referee.HeadExp{Segments: segments[referee.Exp], Weights: commit.Vector(weights), Softmax: soft}
-				m.Result = vector(zero, int(s.Tile)*headDim, int(s.Tile)*headDim+1)
+			if m.Sums = repeat(commit.Tile(make([]float32, n.model.MixState())), runs); !s.Linked {
+				m.Values, m.Exp = make([]float32, n.model.MixState()), exp
+				if n.kv8 {
+					m.Weighed = segments[referee.Weigh]
+				}
+				from, to := referee.PartsAround(n.model.Part(), o.Len, int(s.Tile))
+				m.Result = vector(zero, from, to)
 			}
 		}
 		return m
@@ -270,13 +335,35 @@ func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
 		group, column := first+int(s.Chunk)/columns, int(s.Chunk)%columns
 		m.A = vector(make([]float32, o.Weights.Cols), column*commit.TileLen, min(o.Weights.Cols, (column+1)*commit.TileLen))
 		if column > 0 {
-			m.Before = make([]float32, o.Weights.GroupRows())
+			from, to := s.GroupRows(o, group)
+			m.Before = make([]float32, to-from)
 		}
 		m.Weights = n.weights(t, o.Weights, group, column)
 	case referee.Score:
 		p := from + int(s.Chunk)
 		m.A = vector(n.rotated(at), int(s.Head)*headDim, int(s.Head+1)*headDim)
-		m.Boundary, m.Row = n.boundary(t, p, l-1), vector(n.rotated(p), int(s.Head)*headDim, int(s.Head+1)*headDim)
+		n.openRow(t, m, p, l-1, int(s.Head)*headDim, int(s.Head+1)*headDim, n.rotated(p), true, true)
+	case referee.Weigh:
+		p := from + int(s.Chunk)
+		lo, hi := n.model.PartRange(int(s.Head))
+		m.Exp, m.A = exp, vector(weights, p, p+1)
+		n.openRow(t, m, p, l-1, lo, hi, nil, false, true)
+	case referee.HeadNorm:
+		m.A, m.Weights = vector(zero, from, to), n.weights(t, o.Weights, 0, 0)
+	case referee.Keep:
+		lo, hi := referee.KeptFrom(width, int(s.Tile))
+		x := make([]float32, width)
+		if o.Name == "kept key" {
+			x = n.rotated(at)
+		}
+		m.A = vector(x, lo, hi)
+	case referee.Route:
+		m.A = vector(make([]float32, experts), 0, experts)
+	case referee.Blend:
+		m.B, m.C = vector(zero, from, to), vector(n.values(&program.Ops[o.C], at), o.At, o.At+1)
+		if o.A != referee.Nothing {
+			m.A = vector(zero, from, to)
+		}
 	case referee.Exp:
 		if s.Part == referee.PartSum {
 			m.Values = tile(weights)
@@ -284,11 +371,15 @@ func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
 			m.Segments, m.A = segments[referee.Score], vector(scores, from, to)
 		}
 	case referee.Mix:
-		m.A = vector(weights, int(s.Lo), int(s.Lo)+1)
-		if s.Lo > 0 {
-			m.Before = make([]float32, headDim)
+		p := int(s.Lo)
+		lo, hi := n.model.PartRange(int(s.Tile))
+		if m.A = vector(weights, p, p+1); n.kv8 {
+			m.A = vector(scores, p/32*32, min(at+1, p/32*32+32))
 		}
-		m.Boundary, m.Row = n.boundary(t, int(s.Lo), l-1), vector(make([]float32, width), int(s.Tile)*headDim, int(s.Tile+1)*headDim)
+		if p > 0 {
+			m.Before = make([]float32, n.model.MixState())
+		}
+		n.openRow(t, m, p, l-1, lo, hi, make([]float32, width), true, false)
 	case referee.Add, referee.Gate:
 		m.B = vector(zero, from, to)
 		fallthrough
@@ -298,10 +389,29 @@ func (n *null) reveal(t *testing.T, s *referee.State) referee.Move {
 	return m
 }
 
+// openRow opens a key or value row where a step needs it.
+func (n *null) openRow(t *testing.T, m *referee.Step, at, l, from, to int, row []float32, quants, scales bool) {
+	if m.Boundary = n.boundary(t, at, l); n.kv8 {
+		m.Kept = referee.OpenKept(n.kept(), width, from, to, quants, scales)
+	} else {
+		m.Row = vector(row, from, to)
+	}
+}
+
+// commitment is that of an operator's result without segments.
+func (n *null) commitment(o *referee.Operator, at int) core.Hash {
+	if o.Kind == referee.Keep {
+		return n.value
+	}
+	return commit.Vector(n.values(o, at))
+}
+
 // dispute is the size of one that was played to its end.
 type dispute struct {
 	moves, bytes, stored int
+	largest              int // message
 	gas                  uint64
+	step                 time.Duration // the check of the last message, least of three
 }
 
 // play lets the challenger pick operator, and where it may, the last of all
@@ -309,7 +419,7 @@ type dispute struct {
 func (n *null) play(t *testing.T, claim referee.Claim, operator int) (d dispute) {
 	t.Helper()
 	hash := core.HashTokens(make([]core.Token, positions))
-	s, err := referee.Open(n.model, &core.Receipt{Semantics: core.SemanticsV1, Model: n.model.Root, Input: positions, Output: 1,
+	s, err := referee.Open(n.model, &core.Receipt{Semantics: n.model.Semantics, Model: n.model.ID, Input: positions, Output: 1,
 		InputHash: hash, BoundaryRoot: merkle.Root(n.bounds)}, claim)
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +429,11 @@ func (n *null) play(t *testing.T, claim referee.Claim, operator int) (d dispute)
 		work := s.Work(n.model)
 		var b []byte
 		if s.Phase.Side() == referee.Provider {
-			b = n.apply(t, s, n.reveal(t, s))
+			before := *s
+			move := n.reveal(t, s)
+			if b = n.apply(t, s, move); s.Phase == referee.Held {
+				d.step = n.timed(before, move)
+			}
 		} else {
 			b = n.point(t, s, operator)
 		}
@@ -327,10 +441,21 @@ func (n *null) play(t *testing.T, claim referee.Claim, operator int) (d dispute)
 		if s.Phase != referee.Held {
 			state = len(referee.Encode(*s))
 		}
-		d.bytes, d.stored = d.bytes+len(b), max(d.stored, state)
+		d.bytes, d.stored, d.largest = d.bytes+len(b), max(d.stored, state), max(d.largest, len(b))
 		d.gas += gas(len(b), state, work)
 	}
 	return d
+}
+
+func (n *null) timed(before referee.State, move referee.Move) time.Duration {
+	least := time.Hour
+	for range 3 {
+		s, begin := before, time.Now()
+		if s.Apply(n.model, move) == nil {
+			least = min(least, time.Since(begin))
+		}
+	}
+	return least
 }
 
 func (n *null) apply(t *testing.T, s *referee.State, m referee.Move) []byte {
@@ -387,20 +512,30 @@ func gas(move, state int, work uint64) uint64 {
 // whatever operator it ends at.
 func TestDisputesOfLargeModelsStaySmall(t *testing.T) {
 	n := newNull(t)
-	const mostMoves, mostBytes = 9, 35_000
-	for _, l := range []int{0, 1} {
-		seen := map[[3]int]bool{}
-		for i, o := range n.model.LeafProgram(positions-1, l).Ops {
-			shape := [3]int{int(o.Kind), o.Len, o.Weights.Cols}
-			if seen[shape] {
-				continue
-			}
-			seen[shape] = true
-			d := n.play(t, referee.Claim{Position: positions - 1, Layer: uint32(l)}, i)
-			t.Logf("layer %2d, %-36s %d moves, %5d bytes, %5d bytes of state, about %d gas", l, o.Name, d.moves, d.bytes, d.stored, d.gas)
-			if d.moves > mostMoves || d.bytes > mostBytes {
-				t.Errorf("layer %d, %s: %d moves and %d bytes; %d and %d are allowed", l, o.Name, d.moves, d.bytes, mostMoves, mostBytes)
-			}
+	n.everyOperator(t, 0, 35_000)
+	n.everyOperator(t, 1, 35_000)
+}
+
+// So do those about a mixture of experts with int8 keys and values.
+func TestDisputesOfLargeMixturesStaySmall(t *testing.T) {
+	newNullMixture(t).everyOperator(t, 1, 37_000)
+}
+
+// everyOperator plays a dispute for every shape of operators in a leaf.
+func (n *null) everyOperator(t *testing.T, l, mostBytes int) {
+	t.Helper()
+	const mostMoves, largest = 9, 35_000
+	seen := map[[3]int]bool{}
+	for i, o := range n.model.LeafProgram(positions-1, l).Ops {
+		shape := [3]int{int(o.Kind), o.Len, o.Weights.Cols}
+		if seen[shape] {
+			continue
+		}
+		seen[shape] = true
+		d := n.play(t, referee.Claim{Position: positions - 1, Layer: uint32(l)}, i)
+		t.Logf("layer %2d, %-40s %d moves, %5d bytes, largest %5d, %5d bytes of state, about %d gas, step %v", l, o.Name, d.moves, d.bytes, d.largest, d.stored, d.gas, d.step)
+		if d.moves > mostMoves || d.bytes > mostBytes || d.largest > largest {
+			t.Errorf("layer %d, %s: %d moves and %d bytes, at most %d in one; %d, %d and %d are allowed", l, o.Name, d.moves, d.bytes, d.largest, mostMoves, mostBytes, largest)
 		}
 	}
 }
