@@ -55,6 +55,9 @@ type Court interface {
 	Dispute(ctx context.Context, id uint64) (Dispute, error)
 	// Disputes lists the newest disputes first, states left out.
 	Disputes(ctx context.Context, limit int) ([]Dispute, error)
+	// OpenDisputes lists all that are not over, states left out: those of a party,
+	// or with the zero address everybody's.
+	OpenDisputes(ctx context.Context, party Address) ([]Dispute, error)
 	OpenDispute(ctx context.Context, r SignedReceipt, claim []byte) (id uint64, err error)
 	MoveDispute(ctx context.Context, id uint64, move []byte) error
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -29,7 +28,8 @@ type AuditorOptions struct {
 // archive, and what it opened is on chain.
 type Auditor struct {
 	opt    AuditorOptions
-	secret [32]byte // decides which receipts are audited
+	secret [32]byte                    // decides which receipts are audited
+	looked map[core.ReceiptID]struct{} // receipts of others' disputes that were audited
 }
 
 // NewAuditor returns an auditor; [Auditor.Run] works. A [Litigant] of the same
@@ -39,7 +39,7 @@ func NewAuditor(o AuditorOptions) (*Auditor, error) {
 	if o.Share == 0 {
 		o.Share = 500
 	}
-	a := &Auditor{opt: o}
+	a := &Auditor{opt: o, looked: map[core.ReceiptID]struct{}{}}
 	_, err := rand.Read(a.secret[:])
 	return a, err
 }
@@ -47,7 +47,7 @@ func NewAuditor(o AuditorOptions) (*Auditor, error) {
 // Run audits what arrives, until ctx ends.
 func (a *Auditor) Run(ctx context.Context) {
 	every(ctx, a.opt.Every, func() {
-		if err := a.Round(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(a.Round(ctx), a.StandIn(ctx)); err != nil && ctx.Err() == nil {
 			a.opt.Log.Warn("audits", "err", err)
 		}
 	})
@@ -71,6 +71,38 @@ func (a *Auditor) Round(ctx context.Context) error {
 	}
 }
 
+// StandIn looks after the disputes that others have opened and do not pursue:
+// where half of the challenger's time for a move is over and the receipt is in
+// the archive, it is audited, drawn or not. If it is wrong, a dispute of this
+// account's own is open before the other one is lost, and the provider's stake
+// stays where it is.
+func (a *Auditor) StandIn(ctx context.Context) error {
+	ds, err := a.opt.Court.OpenDisputes(ctx, core.Address{})
+	if err != nil {
+		return err
+	}
+	now := a.opt.Now().Unix()
+	var errs []error
+	for i := range ds {
+		d := &ds[i]
+		if _, known := a.looked[d.Receipt]; known || d.Challenger == a.opt.Court.Address() || d.Turn != core.SideChallenger || now-d.Moved < (d.Deadline-d.Moved)/2 {
+			continue
+		}
+		if err := a.audit(ctx, d.Receipt); err != nil {
+			errs = append(errs, fmt.Errorf("receipt %s, whose challenger in dispute %d is silent: %w", d.Receipt.Short(), d.ID, err))
+			continue // tried again at the next round
+		}
+		if len(a.looked) >= maxLooked {
+			clear(a.looked)
+		}
+		a.looked[d.Receipt] = struct{}{}
+	}
+	return errors.Join(errs...)
+}
+
+// maxLooked bounds what an auditor remembers of others' disputes.
+const maxLooked = 1 << 14
+
 // drawn decides by a secret whether a receipt is audited.
 func (a *Auditor) drawn(id core.ReceiptID) bool {
 	h := sha256.Sum256(append(a.secret[:], id[:]...))
@@ -86,7 +118,7 @@ func (a *Auditor) audit(ctx context.Context, id core.ReceiptID) error {
 		return err
 	}
 	engine, advocate := a.opt.Engine(ev.Receipt.Model), a.opt.Advocate(ev.Receipt.Model)
-	if engine == nil || advocate == nil || ev.Receipt.Expiry <= time.Now().Unix() {
+	if engine == nil || advocate == nil || ev.Receipt.Expiry <= a.opt.Now().Unix() {
 		return nil
 	}
 	report, err := Verify(ctx, ev, engine, Facts{})
@@ -109,11 +141,15 @@ func (a *Auditor) audit(ctx context.Context, id core.ReceiptID) error {
 
 func (a *Auditor) accuse(ctx context.Context, ev core.Evidence, engine core.Engine, advocate core.Advocate) error {
 	id := ev.Receipt.Digest()
-	ds, err := a.opt.Court.Disputes(ctx, 0)
+	ended, err := a.opt.Court.Disputes(ctx, 0)
 	if err != nil {
 		return err
 	}
-	for _, d := range ds {
+	open, err := a.opt.Court.OpenDisputes(ctx, a.opt.Court.Address())
+	if err != nil {
+		return err
+	}
+	for _, d := range append(open, ended...) {
 		if d.Receipt == id && (d.Challenger == a.opt.Court.Address() || d.Winner == core.SideChallenger) {
 			return nil
 		}

@@ -1,10 +1,14 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/koinon-network/koinon/core"
@@ -25,6 +29,8 @@ type LitigantOptions struct {
 	// Report is told what happens. Optional.
 	Report func(Incident)
 	Log    *slog.Logger
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
 }
 
 func (o LitigantOptions) withDefaults() LitigantOptions {
@@ -36,6 +42,9 @@ func (o LitigantOptions) withDefaults() LitigantOptions {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return o
 }
@@ -72,7 +81,7 @@ type Litigant struct {
 
 // pursued is what is known of an open dispute.
 type pursued struct {
-	moved   uint32      // moves in all after this side's last one
+	moves   uint32      // moves in all after this side's last one
 	refusal string      // of the last attempt
 	leaves  []core.Hash // of the answer computed again, once that was necessary
 }
@@ -104,39 +113,84 @@ func every(ctx context.Context, pause time.Duration, work func()) {
 	}
 }
 
-// Round makes every move that is due.
+// inFlight is how many moves wait for their blocks at a time: whoever faces many
+// challengers at once must not answer them one block after the other.
+const inFlight = 16
+
+// Round makes every move that is due, the most urgent first, and returns when
+// they are final.
 func (l *Litigant) Round(ctx context.Context) error {
-	ds, err := l.opt.Court.Disputes(ctx, 0)
+	ds, err := l.opt.Court.OpenDisputes(ctx, l.opt.Court.Address())
 	if err != nil {
 		return err
 	}
-	me := l.opt.Court.Address()
-	var errs []error
-	for _, d := range ds {
-		if d.Challenger != me && d.Provider != me {
-			continue
-		}
-		if d.Winner != "" {
-			if _, watched := l.open[d.ID]; watched {
-				delete(l.open, d.ID)
-				l.opt.Report(Incident{Verdicts, d.Receipt, d.Provider, d.ID, d.Winner, verdictText(&d)})
-			}
-			continue
-		}
-		if l.open[d.ID] == nil {
-			l.open[d.ID] = &pursued{}
-		}
-		if d.Moves <= l.open[d.ID].moved {
-			continue // the list is older than the move
-		}
-		if d.Turn == core.SideProvider && d.Provider == me || d.Turn == core.SideChallenger && d.Challenger == me {
-			if err := l.move(ctx, d.ID); err != nil {
-				l.refused(&d, err)
-				errs = append(errs, fmt.Errorf("dispute %d: %w", d.ID, err))
-			}
+	slices.SortStableFunc(ds, func(a, b core.Dispute) int { return cmp.Compare(a.Deadline, b.Deadline) })
+	errs := []error{l.verdicts(ctx, ds)}
+	var (
+		mu    sync.Mutex
+		work  sync.WaitGroup
+		slots = make(chan struct{}, inFlight)
+	)
+	failed := func(d *core.Dispute, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		l.refused(d, err)
+		errs = append(errs, fmt.Errorf("dispute %d: %w", d.ID, err))
+	}
+	var mine []*core.Dispute
+	for i := range ds {
+		if l.due(&ds[i]) {
+			mine = append(mine, &ds[i])
 		}
 	}
+	for _, d := range mine {
+		move, err := l.prepare(ctx, d)
+		if err != nil {
+			failed(d, err)
+			continue
+		}
+		slots <- struct{}{}
+		work.Go(func() {
+			defer func() { <-slots }()
+			if err := l.opt.Court.MoveDispute(ctx, d.ID, move); err != nil {
+				failed(d, err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			l.moved(d, len(move))
+		})
+	}
+	work.Wait()
 	return errors.Join(errs...)
+}
+
+// verdicts reports how disputes ended that were open at the last look.
+func (l *Litigant) verdicts(ctx context.Context, open []core.Dispute) error {
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(l.open)) {
+		if slices.ContainsFunc(open, func(d core.Dispute) bool { return d.ID == id }) {
+			continue
+		}
+		d, err := l.opt.Court.Dispute(ctx, id)
+		if err != nil || d.Winner == "" {
+			errs = append(errs, err)
+			continue
+		}
+		delete(l.open, id)
+		l.opt.Report(Incident{Verdicts, d.Receipt, d.Provider, d.ID, d.Winner, verdictText(&d)})
+	}
+	return errors.Join(errs...)
+}
+
+// due reports whether it is this account's turn, as far as it knows.
+func (l *Litigant) due(d *core.Dispute) bool {
+	if l.open[d.ID] == nil {
+		l.open[d.ID] = &pursued{}
+	}
+	me := l.opt.Court.Address()
+	return d.Moves > l.open[d.ID].moves && // else the list is older than the move
+		(d.Turn == core.SideProvider && d.Provider == me || d.Turn == core.SideChallenger && d.Challenger == me)
 }
 
 // verdictText is a verdict's cause and what it moved.
@@ -157,40 +211,38 @@ func (l *Litigant) refused(d *core.Dispute, err error) {
 	l.opt.Report(Incident{Refused, d.Receipt, d.Provider, d.ID, d.Turn, err.Error()})
 }
 
-func (l *Litigant) move(ctx context.Context, id uint64) error {
-	d, err := l.opt.Court.Dispute(ctx, id)
+// prepare finds this side's move.
+func (l *Litigant) prepare(ctx context.Context, listed *core.Dispute) ([]byte, error) {
+	d, err := l.opt.Court.Dispute(ctx, listed.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	advocate := l.opt.Advocate(d.Model)
 	if advocate == nil {
-		return core.Errorf(core.CodeUnavailable, "the model %s is not at hand", d.Model.Short())
+		return nil, core.Errorf(core.CodeUnavailable, "the model %s is not at hand", d.Model.Short())
 	}
 	ev, err := l.opt.Evidence(d.Receipt)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, err := computation(&ev)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.Boundaries, err = l.leaves(ctx, &d, c); err != nil {
-		return err
+		return nil, err
 	}
-	move, err := advocate.Move(ctx, c, d.State)
-	if err != nil {
-		return err
-	}
-	if err := l.opt.Court.MoveDispute(ctx, id, move); err != nil {
-		return err
-	}
-	l.open[id].moved = d.Moves
+	return advocate.Move(ctx, c, d.State)
+}
+
+// moved notes a move that is final.
+func (l *Litigant) moved(d *core.Dispute, size int) {
+	l.open[d.ID].moves = d.Moves
 	text := fmt.Sprintf("points at the %s", d.Phase)
 	if d.Turn == core.SideProvider {
-		text = fmt.Sprintf("shows the %s, %d bytes", d.Phase, len(move))
+		text = fmt.Sprintf("shows the %s, %d bytes", d.Phase, size)
 	}
-	l.opt.Report(Incident{Moved, d.Receipt, d.Provider, id, d.Turn, text})
-	return nil
+	l.opt.Report(Incident{Moved, d.Receipt, d.Provider, d.ID, d.Turn, text})
 }
 
 // input is what the engine answered a request from.

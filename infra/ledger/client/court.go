@@ -50,6 +50,32 @@ func (c *Client) Disputes(ctx context.Context, limit int) ([]core.Dispute, error
 	return each(r.Disputes, dispute)
 }
 
+// OpenDisputes lists all disputes that are not over, states left out: those of
+// which an account is a party, or with the zero address everybody's.
+func (c *Client) OpenDisputes(ctx context.Context, party core.Address) ([]core.Dispute, error) {
+	of := []verify.QueryOpenRequest{{}}
+	if party != (core.Address{}) {
+		of = []verify.QueryOpenRequest{{Provider: Bech32(party)}, {Challenger: Bech32(party)}}
+	}
+	var all []core.Dispute
+	for i := range of {
+		some, err := pages(func(p *query.PageRequest) ([]core.Dispute, *query.PageResponse, error) {
+			of[i].Pagination = p
+			r, err := verify.NewQueryClient(c).Open(ctx, &of[i])
+			if err != nil {
+				return nil, nil, readError("the open disputes cannot be read", err)
+			}
+			out, err := each(r.Disputes, dispute)
+			return out, r.Pagination, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
 func dispute(d verify.Dispute) (core.Dispute, error) {
 	var r reader
 	out := core.Dispute{
@@ -79,6 +105,11 @@ func (w *Wallet) Disputes(ctx context.Context, limit int) ([]core.Dispute, error
 	return w.c.Disputes(ctx, limit)
 }
 
+// OpenDisputes implements core.Court.
+func (w *Wallet) OpenDisputes(ctx context.Context, party core.Address) ([]core.Dispute, error) {
+	return w.c.OpenDisputes(ctx, party)
+}
+
 // AdmitModel shows a model's shape to the chain; doing it twice changes nothing.
 func (w *Wallet) AdmitModel(ctx context.Context, id core.ModelID, admission []byte) error {
 	_, err := w.Submit(ctx, &verify.MsgAdmitModel{Sender: w.account, Model: id[:], Admission: admission})
@@ -94,15 +125,18 @@ func (w *Wallet) OpenDispute(ctx context.Context, r core.SignedReceipt, claim []
 	if _, err := w.Submit(ctx, &verify.MsgOpenDispute{Challenger: w.account, Receipt: raw, Claim: claim}); err != nil {
 		return 0, err
 	}
-	ds, err := w.c.Disputes(ctx, 0)
+	ds, err := w.c.OpenDisputes(ctx, w.Address())
 	if err != nil {
 		return 0, err
 	}
-	id := r.Digest()
+	id, newest := r.Digest(), uint64(0)
 	for _, d := range ds {
 		if d.Receipt == id && d.Challenger == w.Address() {
-			return d.ID, nil
+			newest = max(newest, d.ID)
 		}
+	}
+	if newest > 0 {
+		return newest, nil
 	}
 	return 0, core.Errorf(core.CodeInternal, "the dispute about receipt %s was opened and is not listed", id.Short())
 }

@@ -163,7 +163,14 @@ func (p Params) bond(n int) math.Int {
 
 // list notes an open dispute where it is looked for.
 func (k Keeper) list(ctx context.Context, d *Dispute, provider sdk.AccAddress) error {
+	challenger, err := k.account(d.Challenger)
+	if err != nil {
+		return err
+	}
 	if err := k.open.Set(ctx, collections.Join(provider, d.Id)); err != nil {
+		return err
+	}
+	if err := k.raised.Set(ctx, collections.Join(challenger, d.Id)); err != nil {
 		return err
 	}
 	return k.accused.Set(ctx, collections.Join(d.Receipt, d.Id))

@@ -61,7 +61,7 @@ func (k Keeper) checkDisputes(ctx context.Context) error {
 	}
 	listed, due, old := size(ctx, k.open), size(ctx, k.due), size(ctx, k.ended)
 	held := k.bank.GetBalance(ctx, k.self(), core.BaseDenom).Amount
-	if listed != open || due != open || old != ended || size(ctx, k.accused) != open || !held.Equal(owed) {
+	if listed != open || due != open || old != ended || size(ctx, k.accused) != open || size(ctx, k.raised) != open || !held.Equal(owed) {
 		return fmt.Errorf("verify: %d open disputes, %d listed, %d due; %d ended, %d to be removed; holds %s, owes %s", open, listed, due, ended, old, held, owed)
 	}
 	return k.convicted.Walk(ctx, nil, func(receipt []byte, until int64) (bool, error) {

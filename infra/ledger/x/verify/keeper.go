@@ -77,6 +77,7 @@ type Keeper struct {
 	models    collections.Map[[]byte, Admitted]
 	disputes  collections.Map[uint64, Dispute]
 	open      collections.KeySet[openKey]
+	raised    collections.KeySet[openKey] // by challenger instead of provider
 	accused   collections.KeySet[accusedKey]
 	due       collections.KeySet[dueKey]
 	ended     collections.KeySet[dueKey]
@@ -108,6 +109,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 		ended:     collections.NewKeySet(b, collections.NewPrefix(10), "ended", collections.PairKeyCodec(collections.Int64Key, collections.Uint64Key)),
 		expiring:  collections.NewKeySet(b, collections.NewPrefix(11), "expiring", collections.PairKeyCodec(collections.Int64Key, collections.BytesKey)),
 		settling:  collections.NewKeySet(b, collections.NewPrefix(12), "settling", collections.BytesKey),
+		raised:    collections.NewKeySet(b, collections.NewPrefix(13), "raised", collections.PairKeyCodec(sdk.AccAddressKey, collections.Uint64Key)),
 		shapes:    newShapes(),
 	}
 	var err error

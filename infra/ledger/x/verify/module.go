@@ -104,6 +104,7 @@ func (AppModule) AutoCLIOptions() *autocli.ModuleOptions {
 				{RpcMethod: "Model", Use: "model [id]", Short: "Show an admitted model", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "model"}}},
 				{RpcMethod: "Dispute", Use: "dispute [id]", Short: "Show one dispute", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "id"}}},
 				{RpcMethod: "Disputes", Use: "disputes", Short: "List all disputes"},
+				{RpcMethod: "Open", Use: "open", Short: "List the disputes that are not over"},
 				{RpcMethod: "Batches", Use: "batches [provider]", Short: "List a provider's batches", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "provider"}}},
 			},
 		},

@@ -72,3 +72,27 @@ func (q queryServer) Disputes(ctx context.Context, r *QueryDisputesRequest) (*Qu
 		func(_ uint64, d Dispute) (Dispute, error) { d.State = nil; return d, nil })
 	return &QueryDisputesResponse{Disputes: disputes, Pagination: page}, err
 }
+
+func (q queryServer) Open(ctx context.Context, r *QueryOpenRequest) (*QueryOpenResponse, error) {
+	set, party := q.open, r.Provider
+	if r.Challenger != "" {
+		if r.Provider != "" {
+			return nil, status.Error(codes.InvalidArgument, "either provider or challenger can be asked for")
+		}
+		set, party = q.raised, r.Challenger
+	}
+	var of []func(*query.CollectionsPaginateOptions[openKey])
+	if party != "" {
+		a, err := q.account(party)
+		if err != nil {
+			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
+		of = append(of, query.WithCollectionPaginationPairPrefix[sdk.AccAddress, uint64](a))
+	}
+	disputes, page, err := query.CollectionPaginate(ctx, set, r.Pagination, func(at openKey, _ collections.NoValue) (Dispute, error) {
+		d, err := q.disputes.Get(ctx, at.K2())
+		d.State = nil
+		return d, err
+	}, of...)
+	return &QueryOpenResponse{Disputes: disputes, Pagination: page}, err
+}

@@ -79,13 +79,14 @@ func (k Keeper) finish(ctx sdk.Context, d *Dispute, winner referee.Side, cause s
 	if err != nil {
 		return err
 	}
-	if err := k.due.Remove(ctx, collections.Join(d.Deadline, d.Id)); err != nil {
+	challenger, err := k.account(d.Challenger)
+	if err != nil {
 		return err
 	}
-	if err := k.open.Remove(ctx, collections.Join(provider, d.Id)); err != nil {
-		return err
-	}
-	if err := k.accused.Remove(ctx, collections.Join(d.Receipt, d.Id)); err != nil {
+	err = errors.Join(
+		k.due.Remove(ctx, collections.Join(d.Deadline, d.Id)), k.open.Remove(ctx, collections.Join(provider, d.Id)),
+		k.raised.Remove(ctx, collections.Join(challenger, d.Id)), k.accused.Remove(ctx, collections.Join(d.Receipt, d.Id)))
+	if err != nil {
 		return err
 	}
 	if err := k.market.Thaw(ctx, provider); err != nil {
