@@ -130,7 +130,7 @@ func named(parts ...string) func(string) bool {
 
 // flipWeight flips one bit of one weight in the first layer.
 func flipWeight(f *gguf.File, data []byte) error {
-	return tensors(f, data, named("blk.0.attn_v.weight"), func(_ *gguf.Tensor, d []byte) error {
+	return tensors(f, data, named("blk.0.attn_v.weight", "blk.0.attn_qkv.weight"), func(_ *gguf.Tensor, d []byte) error {
 		d[2] ^= 1 << 6 // behind a block's scale
 		return nil
 	})
@@ -138,7 +138,7 @@ func flipWeight(f *gguf.File, data []byte) error {
 
 // fourBit rounds all matrices to four bits and stores them as before.
 func fourBit(f *gguf.File, data []byte) error {
-	return tensors(f, data, named("attn_q.w", "attn_k.w", "attn_v.w", "attn_output.w", "ffn_"), func(t *gguf.Tensor, d []byte) error {
+	return tensors(f, data, named("attn_q.w", "attn_qkv.w", "attn_k.w", "attn_v.w", "attn_output.w", "ffn_"), func(t *gguf.Tensor, d []byte) error {
 		if t.Type != gguf.Q8_0 {
 			return nil
 		}
@@ -157,7 +157,7 @@ func fourBit(f *gguf.File, data []byte) error {
 
 // halveHidden silences half of the feed-forward units: a smaller model.
 func halveHidden(f *gguf.File, data []byte) error {
-	return tensors(f, data, named("ffn_up.weight"), func(_ *gguf.Tensor, d []byte) error {
+	return tensors(f, data, named("ffn_up.weight", "ffn_up_exps.weight"), func(_ *gguf.Tensor, d []byte) error {
 		clear(d[len(d)/2:])
 		return nil
 	})
