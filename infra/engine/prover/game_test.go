@@ -674,3 +674,62 @@ func next(x float32, direction int32) float32 {
 	}
 	return math.Float32frombits(uint32(bits + direction))
 }
+
+// Every pointer there is, at one leaf: the provider of a true answer has a step
+// that holds behind each.
+func TestTrueAnswersAreDefendedEverywhere(t *testing.T) {
+	for _, s := range tiny.All() {
+		if s.Experts == 0 && !s.KV8 && !s.Fused || s.Width > 100 {
+			continue
+		}
+		t.Run(s.String(), func(t *testing.T) {
+			sc := newScene(t, s, length(s), 2)
+			m, provider := sc.prover.Model, sc.answer()
+			games := 0
+			var walk func(s referee.State)
+			walk = func(s referee.State) {
+				if s.Phase == referee.Held {
+					games++
+					return
+				}
+				if s.Phase.Side() == referee.Provider {
+					move, err := provider.Move(context.Background(), &s)
+					if err == nil {
+						err = s.Apply(m, move)
+					}
+					if err != nil {
+						t.Fatalf("operator %d, phase %s: %v", s.Operator, s.Phase, err)
+					}
+					walk(s)
+					return
+				}
+				for _, move := range picks(&s) {
+					if next := s; next.Apply(m, move) == nil {
+						walk(next)
+					}
+				}
+			}
+			walk(*sc.open(leafClaim(len(sc.input), s.Layers)))
+			if t.Logf("%d games", games); games < 200 {
+				t.Error("too few games to show anything")
+			}
+		})
+	}
+}
+
+// picks are more than all moves of a challenger of a small leaf.
+func picks(s *referee.State) (moves []referee.Move) {
+	for i := range uint32(60) {
+		switch s.Phase {
+		case referee.NeedOperator:
+			for h := range uint32(8) {
+				moves = append(moves, &referee.PickOperator{Operator: i, Head: h})
+			}
+		case referee.NeedTile:
+			moves = append(moves, &referee.PickTile{Tile: i / 3, Part: i % 3})
+		case referee.NeedChunk:
+			moves = append(moves, &referee.PickChunk{Chunk: i}, &referee.PickChunk{Chunk: 60 + i})
+		}
+	}
+	return moves
+}
