@@ -103,4 +103,5 @@ type ReceiptBatch struct {
 	Sequence uint64  `json:"sequence"` // 1, 2, 3, ... per provider
 	Root     Hash    `json:"root"`     // Merkle root over receipt ids
 	Count    uint32  `json:"count"`
+	Model    ModelID `json:"model"` // of all its receipts
 }

@@ -118,6 +118,7 @@ func (a *Archive) failed(err error) error {
 // without decoding: order (8 bytes) and expiry (8 bytes).
 type record struct {
 	id, request core.Hash
+	model       core.ModelID
 	expiry      int64
 	json        []byte
 	leaves      []byte
@@ -126,7 +127,7 @@ type record struct {
 const headerSize = 16
 
 func (a *Archive) encode(e core.Evidence) (record, error) {
-	r := record{id: e.Receipt.Digest(), request: e.Receipt.Request, expiry: e.Receipt.Expiry}
+	r := record{id: e.Receipt.Digest(), request: e.Receipt.Request, model: e.Receipt.Model, expiry: e.Receipt.Expiry}
 	if a.opt.Boundaries {
 		r.leaves = make([]byte, 0, 32*len(e.Boundaries))
 		for _, h := range e.Boundaries {

@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	pendingBucket = []byte("pending") // order -> receipt id, not in a batch yet
+	pendingBucket = []byte("pending") // order -> receipt id ‖ model, not in a batch yet
 	batchBucket   = []byte("batches") // number -> batch JSON
 	placeBucket   = []byte("places")  // receipt id -> number of its batch
 )
@@ -29,13 +29,13 @@ type batch struct {
 
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-func enqueue(tx *bolt.Tx, id core.ReceiptID) error {
+func enqueue(tx *bolt.Tx, id core.ReceiptID, model core.ModelID) error {
 	b := tx.Bucket(pendingBucket)
 	n, err := b.NextSequence()
 	if err != nil {
 		return err
 	}
-	return b.Put(number(n), id[:])
+	return b.Put(number(n), append(id[:], model[:]...))
 }
 
 // unfinished returns the batch that is prepared and not known to be final.
@@ -49,14 +49,29 @@ func (n *Notary) unfinished() (found *batch, err error) {
 		if err := json.Unmarshal(v, &b); err != nil || b.Final {
 			return err
 		}
+		if b.Model.IsZero() { // of an earlier version of this program
+			if b.Model, err = modelOf(tx, b.IDs[0][:]); err != nil {
+				return err
+			}
+		}
 		found = &b
 		return nil
 	})
 	return found, err
 }
 
-// prepare moves the pending receipts into a new batch, on disk before anything
-// is sent, so that a crash resumes the same batch and not a different one.
+// modelOf is the model of a pending entry.
+func modelOf(tx *bolt.Tx, pending []byte) (core.ModelID, error) {
+	if len(pending) >= 64 {
+		return core.Hash(pending[32:64]), nil
+	}
+	e, err := load(tx, core.Hash(pending))
+	return e.Receipt.Model, err
+}
+
+// prepare moves the pending receipts of one model into a new batch, on disk
+// before anything is sent, so that a crash resumes the same batch and not a
+// different one.
 func (n *Notary) prepare(ctx context.Context) (*batch, error) {
 	next, err := n.nextSequence(ctx)
 	if err != nil {
@@ -69,6 +84,16 @@ func (n *Notary) prepare(ctx context.Context) (*batch, error) {
 		var taken [][]byte
 		c := pending.Cursor()
 		for k, id := c.First(); k != nil && len(b.IDs) < n.opt.MaxBatch; k, id = c.Next() {
+			model, err := modelOf(tx, id)
+			if err != nil {
+				return err
+			}
+			if len(b.IDs) == 0 {
+				b.Model = model
+			}
+			if model != b.Model {
+				continue // of the next batch
+			}
 			b.IDs = append(b.IDs, core.Hash(id))
 			taken = append(taken, bytes.Clone(k))
 		}

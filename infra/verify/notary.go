@@ -94,7 +94,7 @@ func (n *Notary) Seal(ctx context.Context, e core.Evidence) (core.SignedReceipt,
 		if err != nil || !isNew {
 			return err
 		}
-		return enqueue(tx, rec.id)
+		return enqueue(tx, rec.id, rec.model)
 	})
 	if err != nil {
 		return core.SignedReceipt{}, n.failed(err)

@@ -147,7 +147,7 @@ func newKeepers(a *App, o Options) (k keepers) {
 	k.Model = model.NewKeeper(cdc, kv(model.StoreKey), AccountCodec(), authority, k.Bank)
 	k.Market = market.NewKeeper(cdc, kv(market.StoreKey), AccountCodec(), authority, k.Account, k.Bank, k.Model)
 	k.Payment = payment.NewKeeper(cdc, kv(payment.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Distr, k.Model, k.Market)
-	k.Verify = verify.NewKeeper(cdc, kv(verify.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Market, k.Payment)
+	k.Verify = verify.NewKeeper(cdc, kv(verify.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Market, k.Payment).WithBeacon(k.Beacon)
 	return k
 }
 

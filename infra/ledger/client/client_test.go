@@ -160,7 +160,7 @@ func TestMarketAndPaymentEndToEnd(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 
-	b := core.ReceiptBatch{Provider: provider.Address(), Sequence: 1, Root: core.Hash{9}, Count: 12}
+	b := core.ReceiptBatch{Provider: provider.Address(), Sequence: 1, Root: core.Hash{9}, Count: 12, Model: core.Hash{1}}
 	must(t, prov.CommitReceipts(ctx, b))
 	if err := prov.CommitReceipts(ctx, b); core.CodeOf(err) != core.CodeInvalid {
 		t.Errorf("same batch again: %v", err)

@@ -104,5 +104,5 @@ func channel(c payment.Channel) (core.Channel, error) {
 
 func batch(b verify.Batch) (core.ReceiptBatch, error) {
 	var r reader
-	return core.ReceiptBatch{Provider: r.account(b.Provider), Sequence: b.Sequence, Root: r.hash(b.Root), Count: b.Count}, r.err
+	return core.ReceiptBatch{Provider: r.account(b.Provider), Sequence: b.Sequence, Root: r.hash(b.Root), Count: b.Count, Model: r.hash(b.Model)}, r.err
 }

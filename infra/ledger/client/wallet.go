@@ -200,7 +200,7 @@ func (w *Wallet) CloseChannel(ctx context.Context, id core.ChannelID) error {
 
 // CommitReceipts commits this provider to its next batch.
 func (w *Wallet) CommitReceipts(ctx context.Context, b core.ReceiptBatch) error {
-	_, err := w.Submit(ctx, &verify.MsgCommitReceipts{Provider: w.account, Sequence: b.Sequence, Root: b.Root[:], Count: b.Count})
+	_, err := w.Submit(ctx, &verify.MsgCommitReceipts{Provider: w.account, Sequence: b.Sequence, Root: b.Root[:], Count: b.Count, Model: b.Model[:]})
 	return err
 }
 

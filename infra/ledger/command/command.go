@@ -115,7 +115,7 @@ func build(a *app.App) (root *cobra.Command, err error) {
 		}
 	}
 	options := services.ExtractAutoCLIOptions(a.Modules.Modules)
-	positional(options, verify.ModuleName, "CommitReceipts", "commit-receipts [sequence] [root] [count]", "sequence", "root", "count")
+	positional(options, verify.ModuleName, "CommitReceipts", "commit-receipts [sequence] [root] [count] [model]", "sequence", "root", "count", "model")
 	err = autocli.AppOptions{
 		Modules: modules, ModuleOptions: options,
 		AddressCodec: app.AccountCodec(), ValidatorAddressCodec: app.ValidatorCodec(), ConsensusAddressCodec: app.ConsensusCodec(), ClientCtx: base,

@@ -40,6 +40,9 @@ func (k Keeper) InitGenesis(ctx context.Context, g *GenesisState) error {
 			return fmt.Errorf("channel %x: %w", c.Id, err)
 		}
 	}
+	if err := k.initCredits(ctx, g.Credits); err != nil {
+		return err
+	}
 	return k.CheckInvariants(ctx)
 }
 
@@ -87,5 +90,9 @@ func (k Keeper) ExportGenesis(ctx context.Context) (*GenesisState, error) {
 		g.Channels = append(g.Channels, c)
 		return false, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	g.Credits, err = k.allCredits(ctx)
 	return g, err
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // CheckInvariants verifies that the module account holds exactly what the
-// channels that are not closed still owe, that no channel paid more than its
+// channels that are not closed still owe and the credits for audits, that no channel paid more than its
 // deposit, and that every channel with a future closing is queued for it.
 func (k Keeper) CheckInvariants(goCtx context.Context) error {
 	ctx := sdk.UnwrapSDKContext(goCtx)
@@ -32,6 +32,16 @@ func (k Keeper) CheckInvariants(goCtx context.Context) error {
 			err = fmt.Errorf("payment: channel %x is not queued for %d", c.Id, c.closing())
 		}
 		return err != nil, err
+	})
+	if err != nil {
+		return err
+	}
+	err = k.credits.Walk(ctx, nil, func(_ sdk.AccAddress, amount math.Int) (bool, error) {
+		if !amount.IsPositive() {
+			return true, fmt.Errorf("payment: a credit of %s", amount)
+		}
+		owed = owed.Add(amount)
+		return false, nil
 	})
 	if err != nil {
 		return err

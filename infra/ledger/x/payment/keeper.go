@@ -77,6 +77,7 @@ type Keeper struct {
 	parties  collections.KeySet[byParty]
 	queue    collections.KeySet[byTime]
 	totals   collections.Item[Totals]
+	credits  collections.Map[sdk.AccAddress, math.Int] // provider -> what pays its audits
 }
 
 // NewKeeper opens the module's store. authority is governance's account in
@@ -94,6 +95,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 		parties:  collections.NewKeySet(b, collections.NewPrefix(2), "parties", collections.PairKeyCodec(sdk.AccAddressKey, collections.BytesKey)),
 		queue:    collections.NewKeySet(b, collections.NewPrefix(3), "queue", collections.PairKeyCodec(collections.Int64Key, collections.BytesKey)),
 		totals:   collections.NewItem(b, collections.NewPrefix(4), "totals", codec.CollValue[Totals](cdc)),
+		credits:  collections.NewMap(b, collections.NewPrefix(5), "credits", sdk.AccAddressKey, sdk.IntValue),
 	}
 	var err error
 	if k.Schema, err = b.Build(); err != nil {

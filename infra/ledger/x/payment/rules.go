@@ -18,11 +18,11 @@ const Points = 10_000
 // maxDepositBits is the width of a voucher's amount.
 const maxDepositBits = 128
 
-// DefaultParams give the provider 50 %, model lineage 20 %, data 20 % and the
-// protocol 10 %, of which half is burned.
+// DefaultParams give the provider 50 %, model lineage 20 %, data 20 %, audits
+// 5 % and the protocol 5 %, of which half is burned.
 func DefaultParams() Params {
 	return Params{
-		ProviderPoints: 5000, LineagePoints: 2000, DataPoints: 2000, ProtocolPoints: 1000,
+		ProviderPoints: 5000, LineagePoints: 2000, DataPoints: 2000, ProtocolPoints: 500, AuditPoints: 500,
 		BurnPoints: 5000, ParentPoints: 3000,
 		MinWithdrawDelay: voucher.MinWithdrawDelay, MaxWithdrawDelay: voucher.MaxWithdrawDelay,
 		MinLifetime: 60, MaxLifetime: 365 * 24 * 3600,
@@ -32,7 +32,7 @@ func DefaultParams() Params {
 
 // Validate checks the bounds within which governance may move.
 func (p Params) Validate() error {
-	parts := []uint32{p.ProviderPoints, p.LineagePoints, p.DataPoints, p.ProtocolPoints}
+	parts := []uint32{p.ProviderPoints, p.LineagePoints, p.DataPoints, p.ProtocolPoints, p.AuditPoints}
 	sum := uint64(0)
 	for _, v := range parts {
 		sum += uint64(v)

@@ -21,6 +21,7 @@ type split struct {
 	total  math.Int
 	given  math.Int // sum of due
 	burned math.Int
+	audits math.Int       // the provider's credit grows by it
 	due    []payout       // in order of first mention
 	place  map[string]int // account -> index in due; never ranged over
 }
@@ -32,7 +33,7 @@ type payout struct {
 
 func newSplit(k Keeper, p Params, provider sdk.AccAddress) *split {
 	zero := math.ZeroInt()
-	return &split{k: k, params: p, provider: provider, total: zero, given: zero, burned: zero, place: map[string]int{}}
+	return &split{k: k, params: p, provider: provider, total: zero, given: zero, burned: zero, audits: zero, place: map[string]int{}}
 }
 
 // add divides amount, earned by the model with this id; nil when it is unknown
@@ -41,6 +42,7 @@ func (s *split) add(ctx context.Context, id []byte, amount math.Int) error {
 	s.total = s.total.Add(amount)
 	s.give(s.provider, part(amount, s.params.ProviderPoints))
 	s.burned = s.burned.Add(part(part(amount, s.params.ProtocolPoints), s.params.BurnPoints))
+	s.audits = s.audits.Add(part(amount, s.params.AuditPoints))
 	if id == nil {
 		return nil
 	}
@@ -100,7 +102,8 @@ func (s *split) give(to sdk.AccAddress, amount math.Int) {
 	s.due = append(s.due, payout{to, amount})
 }
 
-// pay moves the money: parts to accounts, some burned, the rest to the treasury.
+// pay moves the money: parts to accounts, some burned, some kept for audits, the
+// rest to the treasury.
 func (s *split) pay(ctx context.Context) error {
 	for _, p := range s.due {
 		if err := s.k.bank.SendCoinsFromModuleToAccount(ctx, ModuleName, p.to, coins(p.amount)); err != nil {
@@ -112,7 +115,10 @@ func (s *split) pay(ctx context.Context) error {
 			return err
 		}
 	}
-	rest := s.total.Sub(s.given).Sub(s.burned)
+	if err := s.k.addCredit(ctx, s.provider, s.audits); err != nil {
+		return err
+	}
+	rest := s.total.Sub(s.given).Sub(s.burned).Sub(s.audits)
 	if rest.IsPositive() {
 		if err := s.k.treasury.FundCommunityPool(ctx, coins(rest), s.k.self()); err != nil {
 			return err

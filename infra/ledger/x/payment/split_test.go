@@ -52,6 +52,16 @@ func splitChain(t *testing.T) (*fixture.Chain, core.ChannelID) {
 	return c, open(t, c)
 }
 
+func credit(t *testing.T, c *fixture.Chain) math.Int {
+	t.Helper()
+	a := provider.Address()
+	v, err := c.Payment.Credit(c.Ctx, a[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 func TestSplitFollowsLineageAndData(t *testing.T) {
 	c, id := splitChain(t)
 	v := sign(hot, id, 1_000_000)
@@ -62,8 +72,9 @@ func TestSplitFollowsLineageAndData(t *testing.T) {
 	equal(t, "its mate: 1/4", c.Balance(tunerMate.Address()), 35_000)
 	equal(t, "base: 30 % of 20 %", c.Balance(baseOwner.Address()), 60_000)
 	equal(t, "data: 20 %", c.Balance(dataOwner.Address()), 200_000)
-	equal(t, "burned: 5 %", c.Burned(), 50_000)
-	equal(t, "treasury: 5 %", c.TreasuryBalance(), 50_000)
+	equal(t, "burned: 2.5 %", c.Burned(), 25_000)
+	equal(t, "treasury: 2.5 %", c.TreasuryBalance(), 25_000)
+	equal(t, "audits: 5 %", credit(t, c), 50_000)
 }
 
 func TestSplitPassesThreeGenerations(t *testing.T) {
@@ -89,11 +100,11 @@ func TestSplitDustIsTheTreasurys(t *testing.T) {
 		for _, k := range []core.Signer{provider, tunerOwner, tunerMate, baseOwner, dataOwner} {
 			paid += c.Balance(k.Address()).Int64()
 		}
-		if got := paid + c.Burned().Int64() + c.TreasuryBalance().Int64(); got != amount {
+		if got := paid + c.Burned().Int64() + c.TreasuryBalance().Int64() + credit(t, c).Int64(); got != amount {
 			t.Errorf("%d became %d", amount, got)
 		}
 		equal(t, "provider", c.Balance(provider.Address()), amount/2)
-		equal(t, "burned", c.Burned(), amount*1000/10_000*5000/10_000)
+		equal(t, "burned", c.Burned(), amount*500/10_000*5000/10_000)
 	}
 }
 
@@ -135,9 +146,9 @@ func TestClaimWithoutModelTakesTheOnlyOffer(t *testing.T) {
 		offers             []market.Offer
 		provider, treasury int64
 	}{
-		"one offer":  {[]market.Offer{offer(1)}, 500 + 200, 50},
-		"two offers": {[]market.Offer{offer(1), offer(2)}, 500, 450},
-		"no offer":   {nil, 500, 450},
+		"one offer":  {[]market.Offer{offer(1)}, 500 + 200, 25},
+		"two offers": {[]market.Offer{offer(1), offer(2)}, 500, 425},
+		"no offer":   {nil, 500, 425},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := *gm
@@ -166,5 +177,5 @@ func TestShareOfABlockedAccountIsTheTreasurys(t *testing.T) {
 	v := sign(hot, open(t, c), 1_000)
 	v.Attributions = []payment.Attribution{{Model: id32(1), Amount: math.NewInt(1_000)}}
 	deliver(t, c, claim(v))
-	equal(t, "treasury", c.TreasuryBalance(), 200+50)
+	equal(t, "treasury", c.TreasuryBalance(), 200+25)
 }

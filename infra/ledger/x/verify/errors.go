@@ -14,5 +14,8 @@ var (
 	ErrDispute   = errors.Register(ModuleName, 9, "no such open dispute")
 	ErrTurn      = errors.Register(ModuleName, 10, "not yours to move")
 	ErrMove      = errors.Register(ModuleName, 11, "move does not hold")
+	ErrAuditor   = errors.Register(ModuleName, 20, "not possible for an auditor")
+	ErrAudit     = errors.Register(ModuleName, 21, "not possible in this audit")
+	ErrCanary    = errors.Register(ModuleName, 22, "not a canary")
 	ErrOpen      = errors.Register(ModuleName, 12, "too many open disputes about this provider")
 )

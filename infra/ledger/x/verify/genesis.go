@@ -13,7 +13,9 @@ import (
 )
 
 // DefaultGenesis has no batches and no disputes.
-func DefaultGenesis() *GenesisState { return &GenesisState{Params: DefaultParams(), Next: 1} }
+func DefaultGenesis() *GenesisState {
+	return &GenesisState{Params: DefaultParams(), Next: 1, Audits: AuditState{NextAudit: 1, NextWaiting: 1}}
+}
 
 // Validate checks what needs no address codec; [Keeper.InitGenesis] checks the rest.
 func (g GenesisState) Validate() error { return g.Params.Validate() }
@@ -66,7 +68,7 @@ func (k Keeper) InitGenesis(ctx context.Context, g *GenesisState) error {
 			return fmt.Errorf("dispute %d: %w", d.Id, err)
 		}
 	}
-	return nil
+	return k.initAudits(ctx, g.Audits)
 }
 
 // initDispute stores a dispute and what refers to it.
@@ -155,6 +157,9 @@ func (k Keeper) ExportGenesis(ctx context.Context) (*GenesisState, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.Next, err = k.next.Peek(ctx)
+	if g.Next, err = k.next.Peek(ctx); err != nil {
+		return nil, err
+	}
+	g.Audits, err = k.exportAudits(ctx)
 	return g, err
 }

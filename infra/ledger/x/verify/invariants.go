@@ -14,8 +14,9 @@ import (
 )
 
 // CheckInvariants verifies that every provider's sequence has no gap, that the
-// module holds the bonds of the open disputes, that exactly those are due, and
-// that every ended dispute and every mark will be removed.
+// module holds the bonds of the open disputes and what audits need, that exactly
+// those that are open are due, and that every ended dispute and every mark will
+// be removed.
 func (k Keeper) CheckInvariants(ctx context.Context) error {
 	if err := k.checkDisputes(ctx); err != nil {
 		return err
@@ -60,6 +61,11 @@ func (k Keeper) checkDisputes(ctx context.Context) error {
 		return err
 	}
 	listed, due, old := size(ctx, k.open), size(ctx, k.due), size(ctx, k.ended)
+	audits, err := k.checkAudits(ctx)
+	if err != nil {
+		return err
+	}
+	owed = owed.Add(audits)
 	held := k.bank.GetBalance(ctx, k.self(), core.BaseDenom).Amount
 	if listed != open || due != open || old != ended || size(ctx, k.accused) != open || size(ctx, k.raised) != open || !held.Equal(owed) {
 		return fmt.Errorf("verify: %d open disputes, %d listed, %d due; %d ended, %d to be removed; holds %s, owes %s", open, listed, due, ended, old, held, owed)

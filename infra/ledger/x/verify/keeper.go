@@ -17,7 +17,7 @@ import (
 )
 
 // ModuleName is the module's name, store key and account, which holds the
-// challengers' bonds.
+// bonds of challengers and auditors.
 const (
 	ModuleName = "verify"
 	StoreKey   = ModuleName
@@ -30,11 +30,13 @@ type Market interface {
 	Freeze(ctx context.Context, a sdk.AccAddress) error
 	Thaw(ctx context.Context, a sdk.AccAddress) error
 	Slash(ctx context.Context, a sdk.AccAddress, module string) (math.Int, error)
+	Fine(ctx context.Context, a sdk.AccAddress, amount math.Int, module string) (math.Int, error)
 }
 
-// Payments knows who paid for an answer.
+// Payments knows who paid for an answer, and pays its auditors.
 type Payments interface {
 	Channel(ctx context.Context, id []byte) (payment.Channel, error)
+	PayAudit(ctx context.Context, provider, to sdk.AccAddress, amount math.Int) (math.Int, error)
 }
 
 // Bank moves and burns money.
@@ -68,6 +70,7 @@ type Keeper struct {
 	bank       Bank
 	market     Market
 	payments   Payments
+	beacon     Beacon // nil without audits
 
 	Schema  collections.Schema
 	params  collections.Item[Params]
@@ -86,6 +89,7 @@ type Keeper struct {
 	expiring  collections.KeySet[expiringKey]
 	settling  collections.KeySet[[]byte] // receipts proven wrong with disputes that may be open
 	shapes    *shapes
+	audit     auditStore
 }
 
 // NewKeeper opens the module's store. authority is governance's account in
@@ -111,6 +115,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 		settling:  collections.NewKeySet(b, collections.NewPrefix(12), "settling", collections.BytesKey),
 		raised:    collections.NewKeySet(b, collections.NewPrefix(13), "raised", collections.PairKeyCodec(sdk.AccAddressKey, collections.Uint64Key)),
 		shapes:    newShapes(),
+		audit:     newAuditStore(b, cdc),
 	}
 	var err error
 	if k.Schema, err = b.Build(); err != nil {

@@ -40,7 +40,8 @@ func (AppModule) RegisterLegacyAminoCodec(*codec.LegacyAmino) {}
 
 // RegisterInterfaces makes the messages decodable.
 func (AppModule) RegisterInterfaces(r codectypes.InterfaceRegistry) {
-	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCommitReceipts{}, &MsgAdmitModel{}, &MsgOpenDispute{}, &MsgMove{}, &MsgConvict{}, &MsgUpdateParams{})
+	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCommitReceipts{}, &MsgAdmitModel{}, &MsgOpenDispute{}, &MsgMove{}, &MsgConvict{}, &MsgUpdateParams{},
+		&MsgRegisterAuditor{}, &MsgLeaveAuditing{}, &MsgCommitVerdict{}, &MsgRevealVerdict{}, &MsgDemand{}, &MsgSupply{}, &MsgExpose{}, &MsgCommitCanary{}, &MsgRevealCanary{})
 	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
 }
 
@@ -105,6 +106,12 @@ func (AppModule) AutoCLIOptions() *autocli.ModuleOptions {
 				{RpcMethod: "Dispute", Use: "dispute [id]", Short: "Show one dispute", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "id"}}},
 				{RpcMethod: "Disputes", Use: "disputes", Short: "List all disputes"},
 				{RpcMethod: "Open", Use: "open", Short: "List the disputes that are not over"},
+				{RpcMethod: "Auditor", Use: "auditor [account]", Short: "Show one auditor", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "account"}}},
+				{RpcMethod: "Auditors", Use: "auditors", Short: "List all auditors"},
+				{RpcMethod: "Audit", Use: "audit [id]", Short: "Show one audit", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "id"}}},
+				{RpcMethod: "Audits", Use: "audits", Short: "List all audits"},
+				{RpcMethod: "OpenAudits", Use: "open-audits [account]", Short: "List the audits in which an account has to do something", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "account"}}},
+				{RpcMethod: "Payload", Use: "payload [id] [auditor]", Short: "Fetch a payload that was supplied on chain", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "id"}, {ProtoField: "auditor"}}},
 				{RpcMethod: "Batches", Use: "batches [provider]", Short: "List a provider's batches", PositionalArgs: []*autocli.PositionalArgDescriptor{{ProtoField: "provider"}}},
 			},
 		},
@@ -116,6 +123,15 @@ func (AppModule) AutoCLIOptions() *autocli.ModuleOptions {
 				{RpcMethod: "OpenDispute", Use: "open-dispute", Short: "Say that a receipt is wrong"},
 				{RpcMethod: "Move", Use: "move", Short: "Make the next move of a dispute"},
 				{RpcMethod: "Convict", Use: "convict", Short: "Show two receipts of one provider for one request"},
+				{RpcMethod: "RegisterAuditor", Use: "register-auditor", Short: "Bond this account to audit for pay"},
+				{RpcMethod: "LeaveAuditing", Use: "leave-auditing", Short: "Stop auditing; the bond returns later"},
+				{RpcMethod: "CommitVerdict", Use: "commit-verdict", Short: "Fix a verdict without telling it"},
+				{RpcMethod: "RevealVerdict", Use: "reveal-verdict", Short: "Tell a verdict"},
+				{RpcMethod: "Demand", Use: "demand", Short: "Demand a payload that the provider did not hand over"},
+				{RpcMethod: "Supply", Use: "supply", Short: "Hand over a payload on chain"},
+				{RpcMethod: "Expose", Use: "expose", Short: "Show that a payload is none"},
+				{RpcMethod: "CommitCanary", Use: "commit-canary", Short: "Fix a receipt that is false on purpose"},
+				{RpcMethod: "RevealCanary", Use: "reveal-canary", Short: "Show a canary after the verdicts"},
 				{RpcMethod: "UpdateParams", Skip: true},
 			},
 		},

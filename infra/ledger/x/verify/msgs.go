@@ -22,6 +22,7 @@ func DefaultParams() Params {
 		MaxCount: 1 << 20, ChallengerBond: math.NewIntFromBigInt(core.Koin(5).Big()), MoveTime: 20 * 60, Clock: 3 * 60 * 60, Extension: 5 * 60,
 		BountyPoints: 3_000, MaxOpen: 1024, MaxVerdicts: 100, StepGas: 130,
 		MinBlocks: 30, BurnPoints: 2_000, BondDoubling: 64, Keep: 30 * 24 * 3600, MaxPruned: 100,
+		Audits: DefaultAuditParams(),
 	}
 }
 
@@ -49,7 +50,7 @@ func (p Params) Validate() error {
 	case p.Keep < 2*p.Clock || p.Keep > 10*365*24*3600 || p.MaxPruned == 0 || p.MaxPruned > 1<<12:
 		return errors.New("keep must lie in [2 clocks, 10 years] and max_pruned in [1, 4096]")
 	}
-	return nil
+	return p.Audits.Validate()
 }
 
 // maxBounty is the greatest share of a slash that a challenger may get.
@@ -72,7 +73,7 @@ func (s msgServer) CommitReceipts(goCtx context.Context, msg *MsgCommitReceipts)
 	}
 	b := Batch{
 		Provider: s.canonical(a), Sequence: msg.Sequence, Root: msg.Root, Count: msg.Count,
-		Height: ctx.BlockHeight(), Time: ctx.BlockTime().Unix(),
+		Height: ctx.BlockHeight(), Time: ctx.BlockTime().Unix(), Model: msg.Model,
 	}
 	if err := b.validate(p); err != nil {
 		return nil, ErrInvalid.Wrap(err.Error())
@@ -95,6 +96,9 @@ func (s msgServer) CommitReceipts(goCtx context.Context, msg *MsgCommitReceipts)
 	if err := s.market.AddServed(ctx, a, uint64(b.Count)); err != nil {
 		return nil, err
 	}
+	if err := s.await(ctx, p.Audits, b); err != nil {
+		return nil, err
+	}
 	return &MsgCommitReceiptsResponse{}, ctx.EventManager().EmitTypedEvent(&EventCommitted{
 		Provider: b.Provider, Sequence: b.Sequence, Root: hex.EncodeToString(b.Root), Count: b.Count,
 	})
@@ -103,6 +107,9 @@ func (s msgServer) CommitReceipts(goCtx context.Context, msg *MsgCommitReceipts)
 func (b Batch) validate(p Params) error {
 	if len(b.Root) != 32 || core.Hash(b.Root).IsZero() {
 		return errors.New("a root has 32 bytes, not all zero")
+	}
+	if len(b.Model) != 32 {
+		return errors.New("a batch names the model of its receipts, 32 bytes")
 	}
 	if b.Count == 0 || b.Count > p.MaxCount {
 		return errors.New("count is out of range")

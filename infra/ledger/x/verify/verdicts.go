@@ -15,8 +15,9 @@ import (
 )
 
 // EndBlock ends the disputes whose side to move ran out of time and those about
-// receipts that were proven wrong, and removes what is old. Each of these takes
-// a bounded number per block; what is left waits for the next one.
+// receipts that were proven wrong, lets the audits go on, and removes what is old.
+// Each of these takes a bounded number per block; what is left waits for the next
+// one.
 func (k Keeper) EndBlock(goCtx context.Context) error {
 	ctx := sdk.UnwrapSDKContext(goCtx)
 	p, err := k.params.Get(ctx)
@@ -33,6 +34,9 @@ func (k Keeper) EndBlock(goCtx context.Context) error {
 		}
 	}
 	if err := k.settle(ctx, int(p.MaxVerdicts)); err != nil {
+		return err
+	}
+	if err := k.endAudits(ctx, p); err != nil {
 		return err
 	}
 	return k.prune(ctx, p)
@@ -224,7 +228,8 @@ func (k Keeper) about(ctx context.Context, receipt []byte, limit int) (keys []ac
 }
 
 // mark notes that a receipt was proven wrong, until it can no longer be
-// disputed and every dispute about it is long settled, and has the others settled.
+// disputed and every dispute about it is long settled, has the others settled, and
+// its audits judged anew.
 func (k Keeper) mark(ctx sdk.Context, receipt []byte, expiry int64) error {
 	p, err := k.params.Get(ctx)
 	if err != nil {
@@ -234,7 +239,10 @@ func (k Keeper) mark(ctx sdk.Context, receipt []byte, expiry int64) error {
 	if err := k.settling.Set(ctx, receipt); err != nil {
 		return err
 	}
-	return k.setMark(ctx, receipt, until)
+	if err := k.setMark(ctx, receipt, until); err != nil {
+		return err
+	}
+	return k.judgeAudits(ctx, receipt)
 }
 
 // settle ends open disputes about receipts that were proven wrong, at most limit:

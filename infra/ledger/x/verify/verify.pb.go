@@ -64,7 +64,8 @@ type Params struct {
 	// keep is how long an ended dispute stays, and a receipt proven wrong stays marked at least, in seconds.
 	Keep uint64 `protobuf:"varint,13,opt,name=keep,proto3" json:"keep,omitempty"`
 	// max_pruned bounds the ended disputes, and the marks, that a block removes.
-	MaxPruned uint32 `protobuf:"varint,14,opt,name=max_pruned,json=maxPruned,proto3" json:"max_pruned,omitempty"`
+	MaxPruned uint32      `protobuf:"varint,14,opt,name=max_pruned,json=maxPruned,proto3" json:"max_pruned,omitempty"`
+	Audits    AuditParams `protobuf:"bytes,15,opt,name=audits,proto3" json:"audits"`
 }
 
 func (m *Params) Reset()         { *m = Params{} }
@@ -189,6 +190,13 @@ func (m *Params) GetMaxPruned() uint32 {
 		return m.MaxPruned
 	}
 	return 0
+}
+
+func (m *Params) GetAudits() AuditParams {
+	if m != nil {
+		return m.Audits
+	}
+	return AuditParams{}
 }
 
 // Terms are the parameters that a dispute was opened under; they apply to its end.
@@ -703,6 +711,8 @@ type Batch struct {
 	Height int64  `protobuf:"varint,5,opt,name=height,proto3" json:"height,omitempty"`
 	// time is the block time in Unix seconds.
 	Time int64 `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`
+	// model of all its receipts, 32 bytes.
+	Model []byte `protobuf:"bytes,7,opt,name=model,proto3" json:"model,omitempty"`
 }
 
 func (m *Batch) Reset()         { *m = Batch{} }
@@ -780,6 +790,13 @@ func (m *Batch) GetTime() int64 {
 	return 0
 }
 
+func (m *Batch) GetModel() []byte {
+	if m != nil {
+		return m.Model
+	}
+	return nil
+}
+
 type GenesisState struct {
 	Params   Params     `protobuf:"bytes,1,opt,name=params,proto3" json:"params"`
 	Batches  []Batch    `protobuf:"bytes,2,rep,name=batches,proto3" json:"batches"`
@@ -788,6 +805,7 @@ type GenesisState struct {
 	// next is the id of the next dispute.
 	Next        uint64       `protobuf:"varint,5,opt,name=next,proto3" json:"next,omitempty"`
 	Convictions []Conviction `protobuf:"bytes,6,rep,name=convictions,proto3" json:"convictions"`
+	Audits      AuditState   `protobuf:"bytes,7,opt,name=audits,proto3" json:"audits"`
 }
 
 func (m *GenesisState) Reset()         { *m = GenesisState{} }
@@ -865,11 +883,20 @@ func (m *GenesisState) GetConvictions() []Conviction {
 	return nil
 }
 
+func (m *GenesisState) GetAudits() AuditState {
+	if m != nil {
+		return m.Audits
+	}
+	return AuditState{}
+}
+
 type MsgCommitReceipts struct {
 	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Root     []byte `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
 	Count    uint32 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// model of all receipts of the batch.
+	Model []byte `protobuf:"bytes,5,opt,name=model,proto3" json:"model,omitempty"`
 }
 
 func (m *MsgCommitReceipts) Reset()         { *m = MsgCommitReceipts{} }
@@ -931,6 +958,13 @@ func (m *MsgCommitReceipts) GetCount() uint32 {
 		return m.Count
 	}
 	return 0
+}
+
+func (m *MsgCommitReceipts) GetModel() []byte {
+	if m != nil {
+		return m.Model
+	}
+	return nil
 }
 
 type MsgCommitReceiptsResponse struct {
@@ -1821,6 +1855,558 @@ func (m *EventVerdict) GetBurned() string {
 	return ""
 }
 
+type QueryAuditorRequest struct {
+	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+}
+
+func (m *QueryAuditorRequest) Reset()         { *m = QueryAuditorRequest{} }
+func (m *QueryAuditorRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryAuditorRequest) ProtoMessage()    {}
+func (*QueryAuditorRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{25}
+}
+func (m *QueryAuditorRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryAuditorRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryAuditorRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryAuditorRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryAuditorRequest.Merge(m, src)
+}
+func (m *QueryAuditorRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryAuditorRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryAuditorRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryAuditorRequest proto.InternalMessageInfo
+
+func (m *QueryAuditorRequest) GetAccount() string {
+	if m != nil {
+		return m.Account
+	}
+	return ""
+}
+
+type QueryAuditorResponse struct {
+	Auditor Auditor `protobuf:"bytes,1,opt,name=auditor,proto3" json:"auditor"`
+}
+
+func (m *QueryAuditorResponse) Reset()         { *m = QueryAuditorResponse{} }
+func (m *QueryAuditorResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryAuditorResponse) ProtoMessage()    {}
+func (*QueryAuditorResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{26}
+}
+func (m *QueryAuditorResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryAuditorResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryAuditorResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryAuditorResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryAuditorResponse.Merge(m, src)
+}
+func (m *QueryAuditorResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryAuditorResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryAuditorResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryAuditorResponse proto.InternalMessageInfo
+
+func (m *QueryAuditorResponse) GetAuditor() Auditor {
+	if m != nil {
+		return m.Auditor
+	}
+	return Auditor{}
+}
+
+type QueryAuditorsRequest struct {
+	Pagination *query.PageRequest `protobuf:"bytes,1,opt,name=pagination,proto3" json:"pagination,omitempty"`
+}
+
+func (m *QueryAuditorsRequest) Reset()         { *m = QueryAuditorsRequest{} }
+func (m *QueryAuditorsRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryAuditorsRequest) ProtoMessage()    {}
+func (*QueryAuditorsRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{27}
+}
+func (m *QueryAuditorsRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryAuditorsRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryAuditorsRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryAuditorsRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryAuditorsRequest.Merge(m, src)
+}
+func (m *QueryAuditorsRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryAuditorsRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryAuditorsRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryAuditorsRequest proto.InternalMessageInfo
+
+func (m *QueryAuditorsRequest) GetPagination() *query.PageRequest {
+	if m != nil {
+		return m.Pagination
+	}
+	return nil
+}
+
+type QueryAuditorsResponse struct {
+	Auditors   []Auditor           `protobuf:"bytes,1,rep,name=auditors,proto3" json:"auditors"`
+	Pagination *query.PageResponse `protobuf:"bytes,2,opt,name=pagination,proto3" json:"pagination,omitempty"`
+}
+
+func (m *QueryAuditorsResponse) Reset()         { *m = QueryAuditorsResponse{} }
+func (m *QueryAuditorsResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryAuditorsResponse) ProtoMessage()    {}
+func (*QueryAuditorsResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{28}
+}
+func (m *QueryAuditorsResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryAuditorsResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryAuditorsResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryAuditorsResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryAuditorsResponse.Merge(m, src)
+}
+func (m *QueryAuditorsResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryAuditorsResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryAuditorsResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryAuditorsResponse proto.InternalMessageInfo
+
+func (m *QueryAuditorsResponse) GetAuditors() []Auditor {
+	if m != nil {
+		return m.Auditors
+	}
+	return nil
+}
+
+func (m *QueryAuditorsResponse) GetPagination() *query.PageResponse {
+	if m != nil {
+		return m.Pagination
+	}
+	return nil
+}
+
+type QueryAuditRequest struct {
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+}
+
+func (m *QueryAuditRequest) Reset()         { *m = QueryAuditRequest{} }
+func (m *QueryAuditRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryAuditRequest) ProtoMessage()    {}
+func (*QueryAuditRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{29}
+}
+func (m *QueryAuditRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryAuditRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryAuditRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryAuditRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryAuditRequest.Merge(m, src)
+}
+func (m *QueryAuditRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryAuditRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryAuditRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryAuditRequest proto.InternalMessageInfo
+
+func (m *QueryAuditRequest) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+type QueryAuditResponse struct {
+	Audit Audit `protobuf:"bytes,1,opt,name=audit,proto3" json:"audit"`
+}
+
+func (m *QueryAuditResponse) Reset()         { *m = QueryAuditResponse{} }
+func (m *QueryAuditResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryAuditResponse) ProtoMessage()    {}
+func (*QueryAuditResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{30}
+}
+func (m *QueryAuditResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryAuditResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryAuditResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryAuditResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryAuditResponse.Merge(m, src)
+}
+func (m *QueryAuditResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryAuditResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryAuditResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryAuditResponse proto.InternalMessageInfo
+
+func (m *QueryAuditResponse) GetAudit() Audit {
+	if m != nil {
+		return m.Audit
+	}
+	return Audit{}
+}
+
+type QueryAuditsRequest struct {
+	Pagination *query.PageRequest `protobuf:"bytes,1,opt,name=pagination,proto3" json:"pagination,omitempty"`
+}
+
+func (m *QueryAuditsRequest) Reset()         { *m = QueryAuditsRequest{} }
+func (m *QueryAuditsRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryAuditsRequest) ProtoMessage()    {}
+func (*QueryAuditsRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{31}
+}
+func (m *QueryAuditsRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryAuditsRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryAuditsRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryAuditsRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryAuditsRequest.Merge(m, src)
+}
+func (m *QueryAuditsRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryAuditsRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryAuditsRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryAuditsRequest proto.InternalMessageInfo
+
+func (m *QueryAuditsRequest) GetPagination() *query.PageRequest {
+	if m != nil {
+		return m.Pagination
+	}
+	return nil
+}
+
+type QueryAuditsResponse struct {
+	Audits     []Audit             `protobuf:"bytes,1,rep,name=audits,proto3" json:"audits"`
+	Pagination *query.PageResponse `protobuf:"bytes,2,opt,name=pagination,proto3" json:"pagination,omitempty"`
+}
+
+func (m *QueryAuditsResponse) Reset()         { *m = QueryAuditsResponse{} }
+func (m *QueryAuditsResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryAuditsResponse) ProtoMessage()    {}
+func (*QueryAuditsResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{32}
+}
+func (m *QueryAuditsResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryAuditsResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryAuditsResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryAuditsResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryAuditsResponse.Merge(m, src)
+}
+func (m *QueryAuditsResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryAuditsResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryAuditsResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryAuditsResponse proto.InternalMessageInfo
+
+func (m *QueryAuditsResponse) GetAudits() []Audit {
+	if m != nil {
+		return m.Audits
+	}
+	return nil
+}
+
+func (m *QueryAuditsResponse) GetPagination() *query.PageResponse {
+	if m != nil {
+		return m.Pagination
+	}
+	return nil
+}
+
+type QueryOpenAuditsRequest struct {
+	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+}
+
+func (m *QueryOpenAuditsRequest) Reset()         { *m = QueryOpenAuditsRequest{} }
+func (m *QueryOpenAuditsRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryOpenAuditsRequest) ProtoMessage()    {}
+func (*QueryOpenAuditsRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{33}
+}
+func (m *QueryOpenAuditsRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryOpenAuditsRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryOpenAuditsRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryOpenAuditsRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryOpenAuditsRequest.Merge(m, src)
+}
+func (m *QueryOpenAuditsRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryOpenAuditsRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryOpenAuditsRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryOpenAuditsRequest proto.InternalMessageInfo
+
+func (m *QueryOpenAuditsRequest) GetAccount() string {
+	if m != nil {
+		return m.Account
+	}
+	return ""
+}
+
+type QueryOpenAuditsResponse struct {
+	Audits []Audit `protobuf:"bytes,1,rep,name=audits,proto3" json:"audits"`
+}
+
+func (m *QueryOpenAuditsResponse) Reset()         { *m = QueryOpenAuditsResponse{} }
+func (m *QueryOpenAuditsResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryOpenAuditsResponse) ProtoMessage()    {}
+func (*QueryOpenAuditsResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{34}
+}
+func (m *QueryOpenAuditsResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryOpenAuditsResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryOpenAuditsResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryOpenAuditsResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryOpenAuditsResponse.Merge(m, src)
+}
+func (m *QueryOpenAuditsResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryOpenAuditsResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryOpenAuditsResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryOpenAuditsResponse proto.InternalMessageInfo
+
+func (m *QueryOpenAuditsResponse) GetAudits() []Audit {
+	if m != nil {
+		return m.Audits
+	}
+	return nil
+}
+
+type QueryPayloadRequest struct {
+	Id      uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Auditor string `protobuf:"bytes,2,opt,name=auditor,proto3" json:"auditor,omitempty"`
+}
+
+func (m *QueryPayloadRequest) Reset()         { *m = QueryPayloadRequest{} }
+func (m *QueryPayloadRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryPayloadRequest) ProtoMessage()    {}
+func (*QueryPayloadRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{35}
+}
+func (m *QueryPayloadRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryPayloadRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryPayloadRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryPayloadRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryPayloadRequest.Merge(m, src)
+}
+func (m *QueryPayloadRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryPayloadRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryPayloadRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryPayloadRequest proto.InternalMessageInfo
+
+func (m *QueryPayloadRequest) GetId() uint64 {
+	if m != nil {
+		return m.Id
+	}
+	return 0
+}
+
+func (m *QueryPayloadRequest) GetAuditor() string {
+	if m != nil {
+		return m.Auditor
+	}
+	return ""
+}
+
+type QueryPayloadResponse struct {
+	Sealed []byte `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+}
+
+func (m *QueryPayloadResponse) Reset()         { *m = QueryPayloadResponse{} }
+func (m *QueryPayloadResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryPayloadResponse) ProtoMessage()    {}
+func (*QueryPayloadResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_5d8db279fd102ced, []int{36}
+}
+func (m *QueryPayloadResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryPayloadResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryPayloadResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryPayloadResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryPayloadResponse.Merge(m, src)
+}
+func (m *QueryPayloadResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryPayloadResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryPayloadResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryPayloadResponse proto.InternalMessageInfo
+
+func (m *QueryPayloadResponse) GetSealed() []byte {
+	if m != nil {
+		return m.Sealed
+	}
+	return nil
+}
+
 type QueryModelRequest struct {
 	// model is the id in hexadecimal.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
@@ -1830,7 +2416,7 @@ func (m *QueryModelRequest) Reset()         { *m = QueryModelRequest{} }
 func (m *QueryModelRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryModelRequest) ProtoMessage()    {}
 func (*QueryModelRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{25}
+	return fileDescriptor_5d8db279fd102ced, []int{37}
 }
 func (m *QueryModelRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1874,7 +2460,7 @@ func (m *QueryModelResponse) Reset()         { *m = QueryModelResponse{} }
 func (m *QueryModelResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryModelResponse) ProtoMessage()    {}
 func (*QueryModelResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{26}
+	return fileDescriptor_5d8db279fd102ced, []int{38}
 }
 func (m *QueryModelResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1918,7 +2504,7 @@ func (m *QueryDisputeRequest) Reset()         { *m = QueryDisputeRequest{} }
 func (m *QueryDisputeRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryDisputeRequest) ProtoMessage()    {}
 func (*QueryDisputeRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{27}
+	return fileDescriptor_5d8db279fd102ced, []int{39}
 }
 func (m *QueryDisputeRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1962,7 +2548,7 @@ func (m *QueryDisputeResponse) Reset()         { *m = QueryDisputeResponse{} }
 func (m *QueryDisputeResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryDisputeResponse) ProtoMessage()    {}
 func (*QueryDisputeResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{28}
+	return fileDescriptor_5d8db279fd102ced, []int{40}
 }
 func (m *QueryDisputeResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2006,7 +2592,7 @@ func (m *QueryDisputesRequest) Reset()         { *m = QueryDisputesRequest{} }
 func (m *QueryDisputesRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryDisputesRequest) ProtoMessage()    {}
 func (*QueryDisputesRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{29}
+	return fileDescriptor_5d8db279fd102ced, []int{41}
 }
 func (m *QueryDisputesRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2051,7 +2637,7 @@ func (m *QueryDisputesResponse) Reset()         { *m = QueryDisputesResponse{} }
 func (m *QueryDisputesResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryDisputesResponse) ProtoMessage()    {}
 func (*QueryDisputesResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{30}
+	return fileDescriptor_5d8db279fd102ced, []int{42}
 }
 func (m *QueryDisputesResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2105,7 +2691,7 @@ func (m *QueryOpenRequest) Reset()         { *m = QueryOpenRequest{} }
 func (m *QueryOpenRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryOpenRequest) ProtoMessage()    {}
 func (*QueryOpenRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{31}
+	return fileDescriptor_5d8db279fd102ced, []int{43}
 }
 func (m *QueryOpenRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2164,7 +2750,7 @@ func (m *QueryOpenResponse) Reset()         { *m = QueryOpenResponse{} }
 func (m *QueryOpenResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryOpenResponse) ProtoMessage()    {}
 func (*QueryOpenResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{32}
+	return fileDescriptor_5d8db279fd102ced, []int{44}
 }
 func (m *QueryOpenResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2214,7 +2800,7 @@ func (m *QueryParamsRequest) Reset()         { *m = QueryParamsRequest{} }
 func (m *QueryParamsRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryParamsRequest) ProtoMessage()    {}
 func (*QueryParamsRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{33}
+	return fileDescriptor_5d8db279fd102ced, []int{45}
 }
 func (m *QueryParamsRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2251,7 +2837,7 @@ func (m *QueryParamsResponse) Reset()         { *m = QueryParamsResponse{} }
 func (m *QueryParamsResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryParamsResponse) ProtoMessage()    {}
 func (*QueryParamsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{34}
+	return fileDescriptor_5d8db279fd102ced, []int{46}
 }
 func (m *QueryParamsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2296,7 +2882,7 @@ func (m *QueryBatchRequest) Reset()         { *m = QueryBatchRequest{} }
 func (m *QueryBatchRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryBatchRequest) ProtoMessage()    {}
 func (*QueryBatchRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{35}
+	return fileDescriptor_5d8db279fd102ced, []int{47}
 }
 func (m *QueryBatchRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2347,7 +2933,7 @@ func (m *QueryBatchResponse) Reset()         { *m = QueryBatchResponse{} }
 func (m *QueryBatchResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryBatchResponse) ProtoMessage()    {}
 func (*QueryBatchResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{36}
+	return fileDescriptor_5d8db279fd102ced, []int{48}
 }
 func (m *QueryBatchResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2392,7 +2978,7 @@ func (m *QueryBatchesRequest) Reset()         { *m = QueryBatchesRequest{} }
 func (m *QueryBatchesRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryBatchesRequest) ProtoMessage()    {}
 func (*QueryBatchesRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{37}
+	return fileDescriptor_5d8db279fd102ced, []int{49}
 }
 func (m *QueryBatchesRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2444,7 +3030,7 @@ func (m *QueryBatchesResponse) Reset()         { *m = QueryBatchesResponse{} }
 func (m *QueryBatchesResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryBatchesResponse) ProtoMessage()    {}
 func (*QueryBatchesResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_5d8db279fd102ced, []int{38}
+	return fileDescriptor_5d8db279fd102ced, []int{50}
 }
 func (m *QueryBatchesResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -2513,6 +3099,18 @@ func init() {
 	proto.RegisterType((*EventOpened)(nil), "koinon.verify.v1.EventOpened")
 	proto.RegisterType((*EventMoved)(nil), "koinon.verify.v1.EventMoved")
 	proto.RegisterType((*EventVerdict)(nil), "koinon.verify.v1.EventVerdict")
+	proto.RegisterType((*QueryAuditorRequest)(nil), "koinon.verify.v1.QueryAuditorRequest")
+	proto.RegisterType((*QueryAuditorResponse)(nil), "koinon.verify.v1.QueryAuditorResponse")
+	proto.RegisterType((*QueryAuditorsRequest)(nil), "koinon.verify.v1.QueryAuditorsRequest")
+	proto.RegisterType((*QueryAuditorsResponse)(nil), "koinon.verify.v1.QueryAuditorsResponse")
+	proto.RegisterType((*QueryAuditRequest)(nil), "koinon.verify.v1.QueryAuditRequest")
+	proto.RegisterType((*QueryAuditResponse)(nil), "koinon.verify.v1.QueryAuditResponse")
+	proto.RegisterType((*QueryAuditsRequest)(nil), "koinon.verify.v1.QueryAuditsRequest")
+	proto.RegisterType((*QueryAuditsResponse)(nil), "koinon.verify.v1.QueryAuditsResponse")
+	proto.RegisterType((*QueryOpenAuditsRequest)(nil), "koinon.verify.v1.QueryOpenAuditsRequest")
+	proto.RegisterType((*QueryOpenAuditsResponse)(nil), "koinon.verify.v1.QueryOpenAuditsResponse")
+	proto.RegisterType((*QueryPayloadRequest)(nil), "koinon.verify.v1.QueryPayloadRequest")
+	proto.RegisterType((*QueryPayloadResponse)(nil), "koinon.verify.v1.QueryPayloadResponse")
 	proto.RegisterType((*QueryModelRequest)(nil), "koinon.verify.v1.QueryModelRequest")
 	proto.RegisterType((*QueryModelResponse)(nil), "koinon.verify.v1.QueryModelResponse")
 	proto.RegisterType((*QueryDisputeRequest)(nil), "koinon.verify.v1.QueryDisputeRequest")
@@ -2532,153 +3130,188 @@ func init() {
 func init() { proto.RegisterFile("koinon/verify/v1/verify.proto", fileDescriptor_5d8db279fd102ced) }
 
 var fileDescriptor_5d8db279fd102ced = []byte{
-	// 2325 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xcc, 0x19, 0x4d, 0x6f, 0x1c, 0x49,
-	0x35, 0x3d, 0x1f, 0x9e, 0x99, 0xe7, 0xb1, 0x37, 0xa9, 0x75, 0xec, 0x76, 0xc7, 0xb1, 0x9d, 0xce,
-	0x7a, 0xe3, 0x64, 0xc9, 0xcc, 0x26, 0x8b, 0x42, 0x70, 0x96, 0x85, 0x75, 0xb2, 0x09, 0x39, 0x98,
-	0xcd, 0xf6, 0x86, 0x48, 0x20, 0x60, 0xd4, 0x33, 0x5d, 0x99, 0x69, 0x79, 0xba, 0x7a, 0xd2, 0xd5,
-	0xe3, 0xb5, 0x15, 0x22, 0x60, 0x0f, 0x08, 0x71, 0x5a, 0xb1, 0x12, 0x07, 0x24, 0x38, 0x20, 0x24,
-	0x38, 0x41, 0x0e, 0x39, 0x71, 0xe6, 0xb0, 0xda, 0xd3, 0x6a, 0xb9, 0x20, 0x0e, 0x2b, 0x94, 0x20,
-	0x45, 0xfc, 0x0a, 0x50, 0xbd, 0xaa, 0xfe, 0x98, 0x9e, 0x19, 0x8f, 0xed, 0x20, 0xc1, 0xc5, 0xae,
-	0xf7, 0xea, 0x7d, 0xd6, 0xfb, 0xa8, 0x57, 0x3d, 0x70, 0x7a, 0xdb, 0x77, 0x99, 0xcf, 0xea, 0x3b,
-	0x34, 0x70, 0xef, 0xef, 0xd5, 0x77, 0x2e, 0xa9, 0x55, 0xad, 0x17, 0xf8, 0xa1, 0x4f, 0x8e, 0xcb,
-	0xed, 0x9a, 0x42, 0xee, 0x5c, 0x32, 0x4e, 0xd8, 0x9e, 0xcb, 0xfc, 0x3a, 0xfe, 0x95, 0x44, 0xc6,
-	0x85, 0x96, 0xcf, 0x3d, 0x9f, 0xd7, 0x9b, 0x36, 0xa7, 0xf5, 0x07, 0x7d, 0x1a, 0x08, 0x39, 0x4d,
-	0x1a, 0xda, 0x97, 0xea, 0x3d, 0xbb, 0xed, 0x32, 0x3b, 0x74, 0x7d, 0xa6, 0x68, 0x17, 0x14, 0xad,
-	0xc7, 0xdb, 0x42, 0x99, 0xc7, 0xdb, 0x6a, 0xe3, 0x94, 0xda, 0x88, 0xf8, 0xe5, 0x42, 0x6d, 0x2e,
-	0xca, 0xcd, 0x06, 0x42, 0x75, 0x09, 0xa8, 0xad, 0xb9, 0xb6, 0xdf, 0xf6, 0x25, 0x5e, 0xac, 0x14,
-	0x76, 0xa9, 0xed, 0xfb, 0xed, 0x2e, 0xad, 0xdb, 0x3d, 0xb7, 0x6e, 0x33, 0xe6, 0x87, 0x68, 0x83,
-	0xe2, 0x31, 0xff, 0x9d, 0x87, 0xa9, 0x3b, 0x76, 0x60, 0x7b, 0x9c, 0x9c, 0x82, 0x8a, 0x67, 0xef,
-	0x36, 0x5a, 0x7e, 0x9f, 0x85, 0xba, 0xb6, 0xaa, 0xad, 0xcf, 0x58, 0x65, 0xcf, 0xde, 0xbd, 0x2e,
-	0x60, 0x72, 0x17, 0x5e, 0x6a, 0x75, 0xec, 0x6e, 0x97, 0xb2, 0x36, 0x0d, 0x1a, 0x4d, 0x9f, 0x39,
-	0x7a, 0x6e, 0x55, 0x5b, 0xaf, 0x6c, 0xbe, 0xf6, 0xc9, 0x17, 0x2b, 0xc7, 0xfe, 0xfe, 0xc5, 0xca,
-	0x49, 0x69, 0x0a, 0x77, 0xb6, 0x6b, 0xae, 0x5f, 0xf7, 0xec, 0xb0, 0x53, 0xbb, 0xcd, 0xc2, 0xcf,
-	0x9f, 0x5c, 0x04, 0x65, 0xe3, 0x6d, 0x16, 0x5a, 0xb3, 0x89, 0x8c, 0x4d, 0x9f, 0x39, 0xa8, 0xd2,
-	0xdf, 0xa1, 0x8d, 0xd0, 0xf5, 0xa8, 0x9e, 0x5f, 0xd5, 0xd6, 0x0b, 0x56, 0x59, 0x20, 0xee, 0xba,
-	0x1e, 0x25, 0x73, 0x50, 0x6c, 0x75, 0xfd, 0xd6, 0xb6, 0x5e, 0xc0, 0x0d, 0x09, 0x90, 0x25, 0xa8,
-	0xd0, 0xdd, 0x90, 0x32, 0xee, 0xfa, 0x4c, 0x2f, 0xe2, 0x4e, 0x82, 0x20, 0x67, 0x61, 0xa6, 0x29,
-	0xec, 0xdd, 0x6b, 0xf4, 0x7c, 0x97, 0x85, 0x5c, 0x9f, 0x42, 0x3f, 0xaa, 0x12, 0x79, 0x07, 0x71,
-	0x64, 0x11, 0x84, 0x5f, 0x0d, 0xbf, 0x47, 0x99, 0x5e, 0xc2, 0xfd, 0x92, 0x67, 0xef, 0xbe, 0xdb,
-	0xa3, 0x8c, 0x9c, 0x81, 0xaa, 0xd8, 0xda, 0xa1, 0x81, 0xe3, 0xb6, 0x42, 0xae, 0x97, 0x71, 0x7b,
-	0xda, 0xb3, 0x77, 0xef, 0x29, 0x94, 0xe0, 0xe6, 0x21, 0xed, 0x35, 0xda, 0x36, 0xd7, 0x2b, 0xa8,
-	0xbf, 0x24, 0xe0, 0x5b, 0x36, 0x27, 0xa7, 0x01, 0x3c, 0x97, 0x35, 0x9a, 0xc2, 0x50, 0xae, 0x03,
-	0xf2, 0x56, 0x3c, 0x97, 0x6d, 0x22, 0x82, 0xac, 0xc0, 0x74, 0xb3, 0x1f, 0xb0, 0xc8, 0xb4, 0x69,
-	0xdc, 0x07, 0x81, 0x52, 0x86, 0xa1, 0xf5, 0xcc, 0x69, 0x38, 0x7e, 0xbf, 0xd9, 0x75, 0x59, 0x5b,
-	0xaf, 0x46, 0xd6, 0x33, 0xe7, 0x86, 0xc2, 0x11, 0x02, 0x85, 0x6d, 0x4a, 0x7b, 0xfa, 0x0c, 0xea,
-	0xc6, 0x35, 0x2a, 0xb6, 0x77, 0x1b, 0xbd, 0xa0, 0xcf, 0xa8, 0xa3, 0xcf, 0x2a, 0xc5, 0xf6, 0xee,
-	0x1d, 0x44, 0x6c, 0x9c, 0xfa, 0xf9, 0xf3, 0xc7, 0x17, 0xe6, 0x55, 0x7a, 0xef, 0x46, 0x09, 0x2e,
-	0xc3, 0x6e, 0xfe, 0x5e, 0x83, 0xe2, 0x5d, 0x1a, 0xa8, 0x04, 0x88, 0xa3, 0xa1, 0x65, 0xa2, 0x31,
-	0x70, 0xee, 0xb9, 0xec, 0xb9, 0x0f, 0x7a, 0x9e, 0xcf, 0x7a, 0x3e, 0x14, 0x96, 0xc2, 0x88, 0xb0,
-	0x64, 0x8e, 0xa7, 0x98, 0x3d, 0x1e, 0xf3, 0x4d, 0x80, 0xeb, 0x3e, 0xdb, 0x71, 0x5b, 0x22, 0x81,
-	0x89, 0x0e, 0xa5, 0x80, 0xb6, 0xa8, 0xdb, 0x93, 0xc9, 0x5a, 0xb5, 0x22, 0x50, 0x24, 0x4e, 0x9f,
-	0x85, 0x6e, 0x17, 0xcd, 0xcc, 0x5b, 0x12, 0x30, 0xdf, 0x82, 0xf2, 0xdb, 0x8e, 0xe7, 0x86, 0x21,
-	0x75, 0x04, 0x85, 0xe7, 0x3b, 0xb4, 0xab, 0x38, 0x25, 0x20, 0x5c, 0xb4, 0x1d, 0xcf, 0xe5, 0xb1,
-	0x8b, 0x55, 0x2b, 0x41, 0x98, 0x4f, 0xca, 0x50, 0xba, 0xe1, 0xf2, 0x5e, 0x3f, 0xa4, 0x64, 0x16,
-	0x72, 0xae, 0xa3, 0x8e, 0x28, 0xe7, 0x3a, 0xe4, 0x2a, 0x40, 0x92, 0xd9, 0xaa, 0x30, 0xf4, 0xcf,
-	0x9f, 0x5c, 0x9c, 0x53, 0xb9, 0xff, 0xb6, 0xe3, 0x04, 0x94, 0xf3, 0xf7, 0xc3, 0xc0, 0x65, 0x6d,
-	0x2b, 0x45, 0x4b, 0xbe, 0x0c, 0xe5, 0x5e, 0xe0, 0xef, 0xb8, 0x0e, 0x0d, 0xf0, 0xd8, 0xf6, 0xe3,
-	0x8b, 0x29, 0xd3, 0xbe, 0x17, 0x86, 0x7c, 0x97, 0x9e, 0x15, 0xd3, 0x9e, 0xe9, 0x50, 0x6a, 0x75,
-	0x6c, 0xc6, 0x68, 0x17, 0x0b, 0xa2, 0x6a, 0x45, 0xa0, 0x2c, 0x32, 0xdb, 0xf5, 0xb0, 0x10, 0xaa,
-	0x96, 0x04, 0xc8, 0xd7, 0xa1, 0xd0, 0xf2, 0x79, 0x88, 0xe9, 0x7f, 0xc8, 0x12, 0x47, 0x46, 0x21,
-	0x00, 0x7b, 0x44, 0xe5, 0x08, 0x02, 0x04, 0xa3, 0xb0, 0x8b, 0x87, 0x76, 0x48, 0xb1, 0x8a, 0xaa,
-	0x96, 0x04, 0x04, 0xb6, 0xd7, 0xb1, 0x39, 0xc5, 0xda, 0xa9, 0x58, 0x12, 0x10, 0x15, 0x11, 0xf6,
-	0x03, 0x86, 0xd5, 0x52, 0xb1, 0x70, 0x4d, 0xe6, 0x61, 0x4a, 0xd4, 0x37, 0x75, 0xb0, 0x4e, 0xf2,
-	0x96, 0x82, 0xe4, 0xf9, 0xec, 0xa8, 0x22, 0xc9, 0x5b, 0x12, 0x20, 0x06, 0x94, 0x1d, 0x6a, 0x3b,
-	0x5d, 0x97, 0x51, 0xfd, 0x25, 0xdc, 0x88, 0x61, 0xc1, 0x41, 0x99, 0x43, 0x1d, 0xfd, 0xb8, 0xe4,
-	0x40, 0x80, 0x9c, 0x87, 0xe3, 0xa9, 0x7e, 0x28, 0xfb, 0xd4, 0x09, 0xcc, 0x87, 0x54, 0x9f, 0xbc,
-	0x8e, 0x1d, 0x6b, 0x0d, 0x66, 0xa3, 0xc0, 0x29, 0x42, 0x82, 0x84, 0x33, 0x11, 0x56, 0x92, 0x29,
-	0xcb, 0xb8, 0xfe, 0x32, 0x26, 0xbe, 0x04, 0x04, 0xb6, 0xb9, 0x17, 0x52, 0xae, 0xcf, 0xc9, 0x26,
-	0x88, 0x80, 0xf0, 0xee, 0x03, 0x97, 0x31, 0x1a, 0xe8, 0x27, 0xd1, 0x67, 0x05, 0x61, 0x34, 0xed,
-	0x3e, 0xa7, 0xfa, 0xbc, 0x3c, 0x1f, 0x04, 0xc8, 0x3b, 0x50, 0xe2, 0x5d, 0x9b, 0x77, 0xa8, 0xa3,
-	0x2f, 0x1c, 0x3e, 0x1e, 0x11, 0x2f, 0xb9, 0x0e, 0x53, 0xb2, 0x5e, 0x75, 0xfd, 0xf0, 0x52, 0x14,
-	0xab, 0x10, 0x12, 0xd0, 0xfb, 0x7d, 0xe6, 0xe8, 0x8b, 0x47, 0x10, 0x22, 0x59, 0xc9, 0x57, 0xa0,
-	0xd4, 0x71, 0x79, 0xe8, 0x07, 0x7b, 0xba, 0xb1, 0x9a, 0x5f, 0x9f, 0xbe, 0xbc, 0x50, 0xcb, 0x5e,
-	0xce, 0xb5, 0x2d, 0x11, 0xd8, 0xcd, 0x82, 0x10, 0x6f, 0x45, 0xd4, 0xe4, 0x2a, 0x14, 0x43, 0xd1,
-	0xea, 0xf4, 0x53, 0xab, 0xda, 0x68, 0x36, 0xec, 0x84, 0x9b, 0x15, 0xc1, 0xf6, 0x87, 0xe7, 0x8f,
-	0x2f, 0x68, 0x96, 0x64, 0x10, 0xcd, 0x49, 0xe4, 0x55, 0xa3, 0x43, 0xdd, 0x76, 0x27, 0xd4, 0x97,
-	0x30, 0x17, 0x40, 0xa0, 0xbe, 0x89, 0x18, 0x11, 0x12, 0xba, 0xdb, 0x73, 0x83, 0x3d, 0xfd, 0xb4,
-	0x4c, 0x38, 0x09, 0x99, 0xdf, 0x87, 0x22, 0x9a, 0x22, 0x08, 0x14, 0xb3, 0x26, 0x09, 0x24, 0x24,
-	0xb2, 0x97, 0xbb, 0x0e, 0x95, 0x5d, 0xc3, 0xc2, 0xb5, 0xc0, 0x89, 0xf0, 0xcb, 0x8e, 0x60, 0xe1,
-	0x3a, 0xc9, 0x04, 0xd9, 0x3b, 0x25, 0x60, 0xfe, 0x49, 0x83, 0xe2, 0xa6, 0x1d, 0xb6, 0x3a, 0x03,
-	0x9d, 0x44, 0x3b, 0x70, 0x27, 0x31, 0xa0, 0xcc, 0xe9, 0x83, 0x3e, 0x65, 0x2d, 0xaa, 0xba, 0x7a,
-	0x0c, 0x0b, 0x2b, 0x02, 0xdf, 0x0f, 0xd1, 0x8a, 0xaa, 0x85, 0x6b, 0xcc, 0x30, 0x1c, 0x10, 0x94,
-	0x15, 0x08, 0xa4, 0x7c, 0x2b, 0x66, 0x7d, 0xc3, 0xcb, 0x64, 0x0a, 0xb1, 0xb8, 0x36, 0xff, 0x95,
-	0x83, 0xea, 0x2d, 0xca, 0x28, 0x77, 0xf9, 0xfb, 0x58, 0xd4, 0xd7, 0x60, 0xaa, 0x87, 0x57, 0x11,
-	0x9a, 0x3d, 0x7d, 0x59, 0x1f, 0x8e, 0x8a, 0xbc, 0xaa, 0xd2, 0x61, 0x51, 0x2c, 0xe4, 0x4d, 0x28,
-	0x35, 0x85, 0xfb, 0x94, 0xeb, 0xb9, 0x71, 0xa9, 0x80, 0xe7, 0x93, 0x66, 0x8e, 0x58, 0xc8, 0xd7,
-	0x60, 0x0a, 0x1b, 0xa4, 0xb8, 0xb2, 0x04, 0xb3, 0x31, 0xcc, 0x1c, 0xdd, 0x19, 0x03, 0xca, 0x25,
-	0x13, 0xf9, 0x06, 0x94, 0x1d, 0x79, 0x23, 0x88, 0xa8, 0x08, 0x01, 0x8b, 0xc3, 0x02, 0xd4, 0x9d,
-	0x91, 0xe6, 0x8f, 0xb9, 0xc4, 0x01, 0x31, 0xba, 0x1b, 0xaa, 0x41, 0x06, 0xd7, 0xe4, 0x36, 0x4c,
-	0xb7, 0xe2, 0x6b, 0x4e, 0x4c, 0x30, 0x42, 0xf0, 0xd2, 0xb0, 0xe0, 0xe4, 0x2e, 0x4c, 0xcb, 0x4e,
-	0xf3, 0x9a, 0x7f, 0xd1, 0xe0, 0xc4, 0x16, 0x6f, 0x5f, 0xf7, 0x3d, 0xcf, 0x0d, 0x2d, 0x79, 0x45,
-	0xf0, 0xff, 0x65, 0xa6, 0x6c, 0xbc, 0xf1, 0xe1, 0xf3, 0xc7, 0x17, 0x62, 0xa1, 0x62, 0x2e, 0x39,
-	0x93, 0x9d, 0x4b, 0x86, 0x0c, 0x36, 0x4f, 0xc1, 0xe2, 0x10, 0xd2, 0xa2, 0xbc, 0xe7, 0x33, 0x4e,
-	0xcd, 0xdf, 0x69, 0x30, 0xb3, 0xc5, 0xdb, 0x18, 0xa7, 0x2d, 0xbc, 0xed, 0x5e, 0x87, 0x29, 0x2e,
-	0xba, 0xf4, 0x64, 0xef, 0x14, 0x5d, 0x72, 0x6b, 0xe6, 0xc6, 0xce, 0x03, 0xf9, 0xcc, 0x3c, 0xb0,
-	0x71, 0x51, 0x78, 0xa2, 0x04, 0x08, 0x3f, 0x4e, 0x8f, 0xf0, 0x23, 0x31, 0xca, 0x5c, 0x80, 0x93,
-	0x03, 0x88, 0xd8, 0xfe, 0x3f, 0x6a, 0x30, 0xbb, 0xc5, 0xdb, 0x62, 0xfc, 0x8c, 0xc6, 0x8b, 0xc1,
-	0x71, 0x42, 0x3b, 0xc4, 0x38, 0x91, 0x1a, 0x0c, 0x72, 0x43, 0x83, 0x81, 0xbc, 0xe8, 0xf3, 0xa9,
-	0x8b, 0x7e, 0xe3, 0xb2, 0x70, 0x22, 0x25, 0x40, 0x38, 0xb2, 0x3c, 0xc2, 0x91, 0x94, 0x75, 0xe6,
-	0x3a, 0xcc, 0x0f, 0x62, 0x22, 0x57, 0xb2, 0x63, 0x91, 0xf9, 0x0b, 0x0d, 0x4a, 0x5b, 0xbc, 0x2d,
-	0xfa, 0xdf, 0x11, 0x82, 0xa2, 0x43, 0x49, 0xd5, 0x89, 0xca, 0xb7, 0x08, 0x1c, 0x68, 0x8f, 0x55,
-	0xd9, 0x1e, 0x37, 0xce, 0x65, 0xc2, 0xb1, 0x30, 0xc2, 0x0b, 0x61, 0x88, 0x79, 0x1e, 0x5e, 0x52,
-	0xcb, 0xd8, 0xee, 0xe4, 0x3a, 0xd5, 0xd2, 0xd7, 0xa9, 0x48, 0x2d, 0xc0, 0xc4, 0xc3, 0x8a, 0x7a,
-	0x81, 0xb0, 0xcc, 0x41, 0xf1, 0xbe, 0x1b, 0xf0, 0x28, 0x28, 0x12, 0x10, 0x6a, 0x39, 0x6d, 0x89,
-	0x31, 0x49, 0x3a, 0xa2, 0xa0, 0x8d, 0xda, 0x88, 0xa0, 0x18, 0x23, 0xab, 0x04, 0xed, 0x32, 0xe7,
-	0x80, 0x24, 0x50, 0x9c, 0x57, 0x7f, 0xd6, 0xd0, 0xd1, 0x6f, 0xf7, 0x1c, 0x3b, 0xa4, 0xea, 0x89,
-	0x77, 0x05, 0x2a, 0x76, 0x3f, 0xec, 0xf8, 0x81, 0x1b, 0xee, 0x4d, 0x74, 0x20, 0x21, 0x4d, 0xb5,
-	0xe8, 0xdc, 0xa1, 0x5b, 0xb4, 0xcc, 0xb1, 0x44, 0x98, 0xf0, 0x66, 0x65, 0x84, 0x37, 0x69, 0x43,
-	0xcd, 0x45, 0x58, 0xc8, 0xa0, 0x62, 0xbf, 0x02, 0x98, 0x7d, 0x67, 0x87, 0xb2, 0x50, 0xb6, 0x83,
-	0x50, 0x4e, 0x6f, 0x83, 0xfd, 0xec, 0x08, 0x5d, 0xab, 0xb2, 0x5f, 0xd7, 0x32, 0xd7, 0x60, 0x06,
-	0x75, 0x8e, 0x7e, 0x40, 0x54, 0x54, 0xc3, 0x30, 0x39, 0x4c, 0x23, 0xd9, 0xbb, 0x72, 0xd6, 0xcc,
-	0xbe, 0x12, 0x96, 0x87, 0x5f, 0x09, 0x03, 0x59, 0x62, 0x64, 0xdf, 0x02, 0xe3, 0x27, 0xfe, 0x4a,
-	0x5c, 0xd8, 0x66, 0x08, 0x80, 0x4a, 0xe5, 0x94, 0x91, 0xd5, 0x79, 0xd0, 0xe9, 0x22, 0xba, 0x88,
-	0xa4, 0x70, 0x79, 0x11, 0xa5, 0xa7, 0xe2, 0xe2, 0xe0, 0x54, 0x6c, 0x7e, 0xaa, 0x41, 0x15, 0xd5,
-	0xaa, 0x77, 0xf1, 0x90, 0xe2, 0xb4, 0x33, 0xb9, 0x8c, 0x33, 0x49, 0xbd, 0xe5, 0x47, 0x8f, 0xaf,
-	0x85, 0xf4, 0xf8, 0xaa, 0x27, 0xe3, 0x6b, 0x51, 0xba, 0x1e, 0x4d, 0xa4, 0xf3, 0xf1, 0x44, 0x3a,
-	0x25, 0xe5, 0xa8, 0x21, 0x73, 0x3e, 0x1e, 0x32, 0x4b, 0x12, 0xaf, 0xe6, 0x46, 0x41, 0xdf, 0x0f,
-	0xc4, 0xa3, 0xa0, 0xac, 0xe8, 0x11, 0x32, 0xcf, 0xc3, 0x89, 0xf7, 0xfa, 0x34, 0xd8, 0x53, 0x8d,
-	0xf9, 0x41, 0x9f, 0xf2, 0x70, 0x4c, 0x88, 0xdf, 0x03, 0x92, 0x26, 0x55, 0x0d, 0xe4, 0x5a, 0x9a,
-	0xf6, 0xc0, 0x63, 0x84, 0x12, 0xb9, 0x06, 0x2f, 0xa3, 0xc8, 0xb8, 0x9b, 0x4a, 0xfd, 0xd9, 0x66,
-	0x7a, 0x0f, 0xe6, 0x06, 0xc9, 0x94, 0xee, 0xb7, 0x92, 0x36, 0x29, 0xb5, 0x1f, 0x6c, 0x06, 0x89,
-	0x98, 0xcc, 0x1f, 0x0c, 0xca, 0xe5, 0x91, 0xfe, 0x9b, 0x00, 0xc9, 0x27, 0x2b, 0x25, 0xfa, 0xd5,
-	0x9a, 0xea, 0x14, 0x4d, 0x9b, 0xd3, 0x9a, 0xfc, 0x2c, 0xa5, 0xbe, 0x6f, 0xd5, 0xee, 0xd8, 0xed,
-	0xc8, 0x76, 0x2b, 0xc5, 0x69, 0xfe, 0x56, 0x83, 0x93, 0x19, 0x05, 0xca, 0xf2, 0xf4, 0xf8, 0xa4,
-	0x1d, 0x69, 0x7c, 0xba, 0x35, 0x60, 0xa3, 0xec, 0x4d, 0xe7, 0x26, 0xda, 0x28, 0xd5, 0x0f, 0x18,
-	0xf9, 0xa9, 0x06, 0xc7, 0xd1, 0x48, 0x51, 0xba, 0xd1, 0x09, 0x1c, 0x6d, 0x4e, 0x3a, 0xfa, 0xb7,
-	0x80, 0xc1, 0x13, 0xcf, 0x1f, 0xf9, 0xc4, 0x7f, 0xa3, 0xa9, 0x7c, 0x96, 0xce, 0xfc, 0xff, 0x9d,
-	0xf6, 0x9c, 0x2a, 0xa2, 0xa8, 0xb3, 0xa3, 0x0b, 0xa6, 0xa5, 0xea, 0x60, 0xb0, 0xdf, 0xbf, 0xd0,
-	0xf3, 0xc0, 0xa4, 0xea, 0x24, 0xf0, 0x09, 0xf0, 0x62, 0x71, 0xdd, 0xe7, 0x26, 0x31, 0xbf, 0xa5,
-	0x1c, 0x52, 0x6a, 0x94, 0xe5, 0x57, 0xa1, 0x88, 0x0f, 0x0d, 0x65, 0xf8, 0x41, 0x5e, 0x26, 0x92,
-	0xc1, 0xfc, 0x58, 0x53, 0x67, 0xb1, 0x29, 0x1f, 0x2a, 0x2f, 0x66, 0xf9, 0xcd, 0x11, 0x71, 0x3b,
-	0x4a, 0x5e, 0xfd, 0x5a, 0x53, 0xad, 0x22, 0xb6, 0x4a, 0x39, 0x9a, 0x7a, 0x84, 0x69, 0x87, 0x7f,
-	0x84, 0xfd, 0xb7, 0xd2, 0xea, 0xf2, 0x2f, 0x0b, 0x90, 0xdf, 0xe2, 0x6d, 0xd2, 0x84, 0xd9, 0xcc,
-	0x8b, 0xe7, 0xec, 0x88, 0xef, 0x03, 0xd9, 0x07, 0x85, 0xf1, 0xda, 0x01, 0x88, 0x62, 0x97, 0xef,
-	0x01, 0xa4, 0x5e, 0x1c, 0x2b, 0x23, 0x59, 0x13, 0x02, 0xe3, 0xdc, 0x04, 0x82, 0x58, 0xee, 0x77,
-	0x60, 0x3a, 0xfd, 0x12, 0x58, 0x1d, 0xc9, 0x97, 0xa2, 0x30, 0xd6, 0x27, 0x51, 0xc4, 0xa2, 0x6f,
-	0x40, 0x01, 0x27, 0xf1, 0xc5, 0x91, 0x1c, 0x62, 0xcb, 0x38, 0x33, 0x76, 0x2b, 0x96, 0xb2, 0x05,
-	0xa5, 0x68, 0x1e, 0x5e, 0x1a, 0x73, 0x60, 0xb8, 0x6b, 0xbc, 0xb2, 0xdf, 0x6e, 0x2c, 0xee, 0x7b,
-	0x50, 0x1d, 0x98, 0x50, 0x47, 0x5b, 0x90, 0x26, 0x31, 0xce, 0x4f, 0x24, 0x89, 0xa4, 0x1b, 0xc5,
-	0x1f, 0x8b, 0x54, 0xbb, 0xfc, 0xa4, 0x04, 0x45, 0x4c, 0x5c, 0xf2, 0xc3, 0xf8, 0xd7, 0x8e, 0x11,
-	0xe6, 0x0d, 0xf7, 0x24, 0x63, 0x6d, 0x02, 0x95, 0x9a, 0x49, 0xd7, 0x7e, 0x26, 0xf4, 0x7c, 0xf8,
-	0xd7, 0x7f, 0x7e, 0x9c, 0x33, 0x88, 0x5e, 0x1f, 0xfa, 0x21, 0x49, 0x7d, 0xac, 0xf8, 0x55, 0xfc,
-	0xb1, 0xe6, 0xec, 0x18, 0xb9, 0xe9, 0x3e, 0x65, 0xbc, 0xb2, 0x3f, 0x91, 0xd2, 0x7d, 0x33, 0xd1,
-	0x7d, 0x8d, 0x7c, 0x75, 0x84, 0x6e, 0xd5, 0x06, 0x78, 0xfd, 0x61, 0xb4, 0x7c, 0x54, 0x57, 0xb5,
-	0x57, 0x7f, 0x18, 0xb5, 0xb0, 0x47, 0xe4, 0x23, 0x0d, 0x4a, 0xaa, 0xb0, 0xc9, 0xda, 0x7e, 0x9a,
-	0xe3, 0x76, 0x64, 0xbc, 0x3a, 0x89, 0x4c, 0x99, 0x78, 0x05, 0xad, 0x7b, 0x9d, 0xd4, 0x0e, 0x67,
-	0x1d, 0xf9, 0x89, 0x06, 0x45, 0x59, 0x60, 0xe3, 0xce, 0x2b, 0x3d, 0xb1, 0x8d, 0x3d, 0xaf, 0xc1,
-	0xf7, 0xf6, 0xc5, 0xe4, 0xbc, 0x4c, 0xb2, 0x3a, 0x6c, 0x91, 0xfc, 0xb6, 0x53, 0x7f, 0x88, 0xff,
-	0x1f, 0x91, 0x9f, 0x6a, 0xc9, 0x67, 0xff, 0x71, 0xc7, 0x32, 0x38, 0xb9, 0x8d, 0x3d, 0x96, 0x4c,
-	0x41, 0x9a, 0x5f, 0x4a, 0x2c, 0x39, 0x43, 0x56, 0x86, 0x2d, 0x89, 0x2e, 0xde, 0xfa, 0x43, 0xd7,
-	0x79, 0x44, 0x7e, 0x04, 0xe5, 0x68, 0x82, 0x22, 0x13, 0x34, 0xc4, 0x01, 0x3a, 0x37, 0x91, 0x4e,
-	0x99, 0x62, 0xa2, 0x15, 0x4b, 0xc4, 0x18, 0x6f, 0x05, 0xf1, 0xa1, 0x80, 0xbf, 0x91, 0x99, 0x63,
-	0x84, 0xa6, 0x46, 0x27, 0xe3, 0xec, 0xbe, 0x34, 0x4a, 0xe9, 0x32, 0x2a, 0xd5, 0xc9, 0xfc, 0xb0,
-	0x52, 0xbf, 0x47, 0xd9, 0xe6, 0x9d, 0x4f, 0x9e, 0x2e, 0x6b, 0x9f, 0x3d, 0x5d, 0xd6, 0xfe, 0xf1,
-	0x74, 0x59, 0xfb, 0xe8, 0xd9, 0xf2, 0xb1, 0xcf, 0x9e, 0x2d, 0x1f, 0xfb, 0xdb, 0xb3, 0xe5, 0x63,
-	0xdf, 0xbd, 0xd2, 0x76, 0xc3, 0x4e, 0xbf, 0x59, 0x6b, 0xf9, 0x9e, 0xe2, 0xbd, 0xc8, 0x68, 0xf8,
-	0x81, 0x1f, 0x6c, 0x47, 0xa2, 0x5c, 0x76, 0x3f, 0xb0, 0xeb, 0x5d, 0xea, 0xb4, 0x69, 0x10, 0x3f,
-	0x33, 0x9b, 0x53, 0xf8, 0xa3, 0xe7, 0x1b, 0xff, 0x09, 0x00, 0x00, 0xff, 0xff, 0xa5, 0x8c, 0xea,
-	0x01, 0xeb, 0x1d, 0x00, 0x00,
+	// 2885 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xcc, 0x1a, 0x4b, 0x6f, 0x1b, 0xc7,
+	0xd9, 0x2b, 0x8a, 0xaf, 0x4f, 0x94, 0x6c, 0x4f, 0x64, 0x69, 0xb5, 0x96, 0x25, 0x79, 0x1d, 0xc5,
+	0xb2, 0x12, 0x93, 0xb1, 0x52, 0xa4, 0xae, 0x92, 0xe6, 0x21, 0x39, 0x49, 0x5d, 0x44, 0x8d, 0xb2,
+	0x79, 0x00, 0x29, 0xd2, 0x12, 0x4b, 0xee, 0x98, 0x5a, 0x98, 0xdc, 0x65, 0x76, 0x96, 0x8a, 0x04,
+	0xd7, 0x7d, 0xe4, 0x50, 0x14, 0xed, 0x25, 0x48, 0x6e, 0x01, 0xda, 0x43, 0x51, 0xa0, 0x45, 0x0f,
+	0x45, 0x0e, 0x39, 0xf5, 0xd4, 0x1e, 0x0a, 0x04, 0x39, 0x05, 0xe9, 0xa5, 0xc8, 0x21, 0x28, 0x92,
+	0x00, 0xf9, 0x1b, 0xc5, 0x7c, 0x33, 0xfb, 0xe4, 0x2e, 0x29, 0xc9, 0x2e, 0xda, 0x8b, 0xbd, 0x33,
+	0xf3, 0xbd, 0xe7, 0x7b, 0xcd, 0x27, 0xc2, 0x85, 0xdb, 0xae, 0xed, 0xb8, 0x4e, 0x63, 0x9f, 0x7a,
+	0xf6, 0xad, 0xc3, 0xc6, 0xfe, 0x35, 0xf9, 0x55, 0xef, 0x7b, 0xae, 0xef, 0x92, 0x33, 0xe2, 0xb8,
+	0x2e, 0x37, 0xf7, 0xaf, 0x69, 0x67, 0xcd, 0x9e, 0xed, 0xb8, 0x0d, 0xfc, 0x57, 0x00, 0x69, 0xeb,
+	0x6d, 0x97, 0xf5, 0x5c, 0xd6, 0x68, 0x99, 0x8c, 0x36, 0xde, 0x1a, 0x50, 0x8f, 0xd3, 0x69, 0x51,
+	0xdf, 0xbc, 0xd6, 0xe8, 0x9b, 0x1d, 0xdb, 0x31, 0x7d, 0xdb, 0x75, 0x24, 0xec, 0xbc, 0x84, 0xed,
+	0xb1, 0x0e, 0x67, 0xd6, 0x63, 0x1d, 0x79, 0x70, 0x5e, 0x1e, 0x04, 0xf8, 0xe2, 0x43, 0x1e, 0x2e,
+	0x88, 0xc3, 0x26, 0xae, 0x1a, 0x62, 0x21, 0x8f, 0x66, 0x3b, 0x6e, 0xc7, 0x15, 0xfb, 0xfc, 0x4b,
+	0xee, 0x2e, 0x76, 0x5c, 0xb7, 0xd3, 0xa5, 0x0d, 0xb3, 0x6f, 0x37, 0x4c, 0xc7, 0x71, 0x7d, 0x94,
+	0x21, 0xc0, 0x59, 0x1c, 0x52, 0xda, 0x1c, 0x58, 0xb6, 0x2f, 0x4e, 0xf5, 0xbf, 0x4f, 0x42, 0x69,
+	0xd7, 0xf4, 0xcc, 0x1e, 0x23, 0xe7, 0xa1, 0xda, 0x33, 0x0f, 0x9a, 0x6d, 0x77, 0xe0, 0xf8, 0xaa,
+	0xb2, 0xa2, 0xac, 0x4d, 0x1b, 0x95, 0x9e, 0x79, 0xb0, 0xcd, 0xd7, 0xe4, 0x55, 0x38, 0xdd, 0xde,
+	0x33, 0xbb, 0x5d, 0xea, 0x74, 0xa8, 0xd7, 0x6c, 0xb9, 0x8e, 0xa5, 0x4e, 0xac, 0x28, 0x6b, 0xd5,
+	0xad, 0x87, 0x3f, 0xfe, 0x62, 0xf9, 0xd4, 0xe7, 0x5f, 0x2c, 0x9f, 0x13, 0x82, 0x32, 0xeb, 0x76,
+	0xdd, 0x76, 0x1b, 0x3d, 0xd3, 0xdf, 0xab, 0xdf, 0x74, 0xfc, 0xcf, 0x3e, 0xba, 0x0a, 0x52, 0x83,
+	0x9b, 0x8e, 0x6f, 0xcc, 0x44, 0x34, 0xb6, 0x5c, 0xc7, 0x42, 0x96, 0xee, 0x3e, 0x6d, 0xfa, 0x76,
+	0x8f, 0xaa, 0x85, 0x15, 0x65, 0x6d, 0xd2, 0xa8, 0xf0, 0x8d, 0x57, 0xed, 0x1e, 0x25, 0xb3, 0x50,
+	0x6c, 0x77, 0xdd, 0xf6, 0x6d, 0x75, 0x12, 0x0f, 0xc4, 0x82, 0x2c, 0x42, 0x95, 0x1e, 0xf8, 0xd4,
+	0x61, 0xb6, 0xeb, 0xa8, 0x45, 0x3c, 0x89, 0x36, 0xc8, 0x25, 0x98, 0x6e, 0x71, 0x79, 0x0f, 0x9b,
+	0x7d, 0xd7, 0x76, 0x7c, 0xa6, 0x96, 0x50, 0x8f, 0x9a, 0xd8, 0xdc, 0xc5, 0x3d, 0xb2, 0x00, 0x5c,
+	0xaf, 0xa6, 0xdb, 0xa7, 0x8e, 0x5a, 0xc6, 0xf3, 0x72, 0xcf, 0x3c, 0x78, 0xa9, 0x4f, 0x1d, 0x72,
+	0x11, 0x6a, 0xfc, 0x68, 0x9f, 0x7a, 0x96, 0xdd, 0xf6, 0x99, 0x5a, 0xc1, 0xe3, 0xa9, 0x9e, 0x79,
+	0xf0, 0xba, 0xdc, 0xe2, 0xd8, 0xcc, 0xa7, 0xfd, 0x66, 0xc7, 0x64, 0x6a, 0x15, 0xf9, 0x97, 0xf9,
+	0xfa, 0x05, 0x93, 0x91, 0x0b, 0x00, 0x3d, 0xdb, 0x69, 0xb6, 0xb8, 0xa0, 0x4c, 0x05, 0xc4, 0xad,
+	0xf6, 0x6c, 0x67, 0x0b, 0x37, 0xc8, 0x32, 0x4c, 0xb5, 0x06, 0x9e, 0x13, 0x88, 0x36, 0x85, 0xe7,
+	0xc0, 0xb7, 0xa4, 0x60, 0x28, 0xbd, 0x63, 0x35, 0x2d, 0x77, 0xd0, 0xea, 0xda, 0x4e, 0x47, 0xad,
+	0x05, 0xd2, 0x3b, 0xd6, 0x0d, 0xb9, 0x47, 0x08, 0x4c, 0xde, 0xa6, 0xb4, 0xaf, 0x4e, 0x23, 0x6f,
+	0xfc, 0x46, 0xc6, 0xe6, 0x41, 0xb3, 0xef, 0x0d, 0x1c, 0x6a, 0xa9, 0x33, 0x92, 0xb1, 0x79, 0xb0,
+	0x8b, 0x1b, 0xe4, 0x19, 0x28, 0xe1, 0x9d, 0x33, 0xf5, 0xf4, 0x8a, 0xb2, 0x36, 0xb5, 0x71, 0xa1,
+	0x9e, 0xf6, 0xf4, 0xfa, 0xb3, 0xfc, 0x5c, 0x38, 0xc2, 0x56, 0x95, 0x5f, 0xe9, 0x9f, 0xbe, 0xf9,
+	0x70, 0x5d, 0x31, 0x24, 0xde, 0xe6, 0xf9, 0x5f, 0x7f, 0xf3, 0xe1, 0xfa, 0x9c, 0xf4, 0xa4, 0x83,
+	0xc0, 0x97, 0x04, 0xbc, 0xfe, 0x47, 0x05, 0x8a, 0xaf, 0x52, 0x4f, 0xba, 0x50, 0x78, 0x9f, 0x4a,
+	0xea, 0x3e, 0x13, 0x37, 0x37, 0x91, 0xbe, 0xb9, 0xa4, 0xed, 0x0a, 0x69, 0xdb, 0x0d, 0x5d, 0xec,
+	0x64, 0xc6, 0xc5, 0xa6, 0x0c, 0x5c, 0x4c, 0x1b, 0x58, 0x7f, 0x12, 0x60, 0xdb, 0x75, 0xf6, 0xed,
+	0x36, 0x0f, 0x10, 0xa2, 0x42, 0xd9, 0xa3, 0x6d, 0x6a, 0xf7, 0x85, 0xbb, 0xd7, 0x8c, 0x60, 0xc9,
+	0x5d, 0x6f, 0xe0, 0xf8, 0x76, 0x17, 0xc5, 0x2c, 0x18, 0x62, 0xa1, 0x3f, 0x05, 0x95, 0x67, 0xad,
+	0x9e, 0xed, 0xfb, 0xd4, 0xe2, 0x10, 0x3d, 0xd7, 0xa2, 0x5d, 0x89, 0x29, 0x16, 0x5c, 0x45, 0xd3,
+	0xea, 0xd9, 0x2c, 0x54, 0xb1, 0x66, 0x44, 0x1b, 0xfa, 0x47, 0x15, 0x28, 0xdf, 0xb0, 0x59, 0x7f,
+	0xe0, 0x53, 0x32, 0x03, 0x13, 0xb6, 0x25, 0x4d, 0x34, 0x61, 0x5b, 0xe4, 0x3a, 0x40, 0x14, 0x1b,
+	0x32, 0xb4, 0xd4, 0xcf, 0x3e, 0xba, 0x3a, 0x2b, 0xa3, 0xe7, 0x59, 0xcb, 0xf2, 0x28, 0x63, 0xaf,
+	0xf8, 0x9e, 0xed, 0x74, 0x8c, 0x18, 0x2c, 0xf9, 0x16, 0x54, 0xfa, 0x9e, 0xbb, 0x6f, 0x5b, 0xd4,
+	0x43, 0xb3, 0x8d, 0xc2, 0x0b, 0x21, 0xe3, 0xba, 0x4f, 0x0e, 0xe9, 0x2e, 0x34, 0x2b, 0xc6, 0x35,
+	0x53, 0xa1, 0xdc, 0xde, 0x33, 0x1d, 0x87, 0x76, 0x31, 0xa4, 0x6a, 0x46, 0xb0, 0x14, 0x61, 0x6a,
+	0xda, 0x3d, 0x0c, 0xa5, 0x9a, 0x21, 0x16, 0xe4, 0x69, 0x98, 0x6c, 0xbb, 0xcc, 0xc7, 0x00, 0x3a,
+	0x66, 0x92, 0x40, 0x44, 0x4e, 0x00, 0xb3, 0x4c, 0xf5, 0x04, 0x04, 0x38, 0x22, 0x97, 0x8b, 0xf9,
+	0xa6, 0x4f, 0x31, 0x0e, 0x6b, 0x86, 0x58, 0xf0, 0xdd, 0xfe, 0x9e, 0xc9, 0x28, 0x46, 0x5f, 0xd5,
+	0x10, 0x0b, 0x1e, 0x53, 0xfe, 0xc0, 0x73, 0x30, 0xde, 0xaa, 0x06, 0x7e, 0x93, 0x39, 0x28, 0xf1,
+	0x0c, 0x41, 0x2d, 0x8c, 0xb4, 0x82, 0x21, 0x57, 0xc2, 0x3e, 0xfb, 0x32, 0xcc, 0x0a, 0x86, 0x58,
+	0x10, 0x0d, 0x2a, 0x16, 0x35, 0xad, 0xae, 0xed, 0x50, 0x0c, 0xb2, 0x82, 0x11, 0xae, 0x39, 0x06,
+	0x75, 0x2c, 0x6a, 0xa9, 0x67, 0x04, 0x06, 0x2e, 0xc8, 0x15, 0x38, 0x13, 0xcb, 0xa8, 0x22, 0xd3,
+	0x9d, 0x45, 0x7f, 0x88, 0x65, 0xda, 0x6d, 0xcc, 0x79, 0xab, 0x30, 0x13, 0x5c, 0x9c, 0x04, 0x24,
+	0x08, 0x38, 0x1d, 0xec, 0x0a, 0x30, 0x29, 0x19, 0x53, 0x1f, 0x40, 0xc7, 0x17, 0x0b, 0xbe, 0xdb,
+	0x3a, 0xf4, 0x29, 0x53, 0x67, 0x45, 0x1a, 0xc5, 0x05, 0xd7, 0xee, 0x6d, 0xdb, 0x71, 0xa8, 0xa7,
+	0x9e, 0x43, 0x9d, 0xe5, 0x0a, 0x6f, 0xd3, 0x1c, 0x30, 0xaa, 0xce, 0x09, 0xfb, 0xe0, 0x82, 0x3c,
+	0x07, 0x65, 0xd6, 0x35, 0xd9, 0x1e, 0xb5, 0xd4, 0xf9, 0xe3, 0xdf, 0x47, 0x80, 0x4b, 0xb6, 0xa1,
+	0x24, 0xe2, 0x55, 0x55, 0x8f, 0x4f, 0x45, 0xa2, 0x72, 0x22, 0x1e, 0xbd, 0x35, 0x70, 0x2c, 0x75,
+	0xe1, 0x04, 0x44, 0x04, 0x2a, 0xf9, 0x36, 0x94, 0xf7, 0x6c, 0xe6, 0xbb, 0xde, 0xa1, 0xaa, 0xad,
+	0x14, 0xd6, 0xa6, 0x36, 0xe6, 0x87, 0x53, 0xe2, 0x0e, 0xbf, 0xd8, 0xad, 0x49, 0x4e, 0xde, 0x08,
+	0xa0, 0xc9, 0x75, 0x28, 0xfa, 0x3c, 0xd5, 0xa9, 0xe7, 0x31, 0x93, 0x66, 0xa0, 0x61, 0x26, 0x8c,
+	0xe7, 0x50, 0x81, 0xc0, 0x93, 0x13, 0xf7, 0xab, 0xe6, 0x1e, 0xb5, 0x3b, 0x7b, 0xbe, 0xba, 0x88,
+	0xbe, 0x00, 0x7c, 0xeb, 0x7b, 0xb8, 0xc3, 0xaf, 0x84, 0x1e, 0xf4, 0x6d, 0xef, 0x50, 0xbd, 0x20,
+	0x1c, 0x4e, 0xac, 0xf4, 0x1f, 0x41, 0x11, 0x45, 0xe1, 0x00, 0x12, 0x59, 0x11, 0x00, 0x62, 0xc5,
+	0xbd, 0x97, 0xd9, 0x16, 0x15, 0x59, 0xc3, 0xc0, 0x6f, 0xbe, 0xc7, 0xaf, 0x5f, 0x64, 0x04, 0x03,
+	0xbf, 0x23, 0x4f, 0x10, 0xb9, 0x53, 0x2c, 0xf4, 0x7f, 0x28, 0x50, 0xdc, 0x32, 0xfd, 0xf6, 0x5e,
+	0x22, 0x93, 0x28, 0x47, 0xce, 0x24, 0x1a, 0x54, 0x18, 0x7d, 0x6b, 0x40, 0x9d, 0x36, 0x95, 0x59,
+	0x3d, 0x5c, 0x73, 0x29, 0x3c, 0xd7, 0xf5, 0x51, 0x8a, 0x9a, 0x81, 0xdf, 0xe8, 0x61, 0xd8, 0x62,
+	0x48, 0x29, 0x70, 0x11, 0xd3, 0xad, 0x98, 0xd6, 0x0d, 0x8b, 0x49, 0x09, 0x77, 0xf1, 0x3b, 0xca,
+	0x50, 0xe5, 0x58, 0x86, 0xd2, 0xff, 0x5c, 0x80, 0xda, 0x0b, 0xd4, 0xa1, 0xcc, 0x66, 0xaf, 0x60,
+	0xa8, 0x3f, 0x01, 0xa5, 0x3e, 0x16, 0x28, 0x54, 0x66, 0x6a, 0x43, 0x1d, 0xbe, 0xab, 0x8c, 0x82,
+	0x27, 0x50, 0xc8, 0x93, 0x50, 0x6e, 0x71, 0xa3, 0x50, 0xa6, 0x4e, 0xe4, 0x39, 0x08, 0x5a, 0x2d,
+	0x8e, 0x1c, 0xa0, 0x90, 0xef, 0x42, 0x09, 0x85, 0xe2, 0x85, 0x8c, 0x23, 0x6b, 0x19, 0x05, 0x57,
+	0x56, 0x92, 0x04, 0x73, 0x81, 0x44, 0x9e, 0x81, 0x8a, 0x25, 0xea, 0x04, 0xbf, 0x2b, 0x4e, 0x60,
+	0x61, 0x98, 0x80, 0xac, 0x24, 0x71, 0xfc, 0x10, 0x8b, 0x9b, 0xcd, 0xa1, 0x07, 0xbe, 0x6c, 0x90,
+	0xf0, 0x9b, 0xdc, 0x84, 0xa9, 0x76, 0x58, 0xfc, 0x78, 0x67, 0xc4, 0x09, 0x2f, 0x0e, 0x13, 0x8e,
+	0x2a, 0x64, 0x9c, 0x76, 0x1c, 0x97, 0x3c, 0x1d, 0x36, 0x14, 0x65, 0x34, 0xed, 0x62, 0x4e, 0x43,
+	0x81, 0x17, 0x91, 0xd1, 0x4f, 0xe8, 0x9f, 0x2b, 0x70, 0x76, 0x87, 0x75, 0xb6, 0xdd, 0x5e, 0xcf,
+	0xf6, 0x0d, 0x51, 0x79, 0xd8, 0xff, 0xd4, 0x01, 0x33, 0xcb, 0xde, 0xe6, 0x63, 0xef, 0x7c, 0xf3,
+	0xe1, 0x7a, 0xc8, 0x8a, 0x37, 0x41, 0x17, 0xd3, 0x4d, 0xd0, 0x90, 0x1a, 0xfa, 0x79, 0x58, 0x18,
+	0xda, 0x34, 0x28, 0xeb, 0xbb, 0x0e, 0xa3, 0xfa, 0x1f, 0x14, 0x98, 0xde, 0x61, 0x1d, 0xbc, 0xfe,
+	0x1d, 0x2c, 0xad, 0x8f, 0x42, 0x89, 0xf1, 0x92, 0x30, 0x5e, 0x67, 0x09, 0x17, 0xc9, 0x3a, 0x91,
+	0xdb, 0x7c, 0x14, 0x52, 0xcd, 0xc7, 0xe6, 0x55, 0xae, 0x89, 0x24, 0xc0, 0xf5, 0xb8, 0x90, 0xa1,
+	0x47, 0x24, 0x94, 0x3e, 0x0f, 0xe7, 0x12, 0x1b, 0xa1, 0xfc, 0x7f, 0x51, 0x60, 0x66, 0x87, 0x75,
+	0x78, 0xb7, 0x1c, 0xf4, 0x32, 0xc9, 0xde, 0x45, 0x39, 0x46, 0xef, 0x12, 0xeb, 0x42, 0x26, 0x86,
+	0xba, 0x10, 0xd1, 0x55, 0x14, 0x62, 0x5d, 0xc5, 0xe6, 0x06, 0x57, 0x22, 0x46, 0x80, 0x2b, 0xb2,
+	0x94, 0xa1, 0x48, 0x4c, 0x3a, 0x7d, 0x0d, 0xe6, 0x92, 0x3b, 0x81, 0x2a, 0xe9, 0x1e, 0x4c, 0x7f,
+	0x4f, 0x81, 0xf2, 0x0e, 0xeb, 0xf0, 0x64, 0x7b, 0x82, 0x4b, 0x51, 0xa1, 0x2c, 0xc3, 0x4f, 0x7a,
+	0x61, 0xb0, 0x4c, 0xe4, 0xe2, 0x9a, 0xc8, 0xc5, 0x9b, 0x97, 0x53, 0xd7, 0x31, 0x9f, 0xa1, 0x05,
+	0x17, 0x44, 0xbf, 0x02, 0xa7, 0xe5, 0x67, 0x28, 0x77, 0x54, 0xbb, 0x95, 0x78, 0xed, 0xe6, 0xae,
+	0x05, 0xe8, 0x78, 0x18, 0xa8, 0xf7, 0x70, 0x2d, 0xb3, 0x50, 0xbc, 0x65, 0x7b, 0x2c, 0xb8, 0x14,
+	0xb1, 0xe0, 0x6c, 0x19, 0x6d, 0xf3, 0x9e, 0x4c, 0x28, 0x22, 0x57, 0x9b, 0xf5, 0x8c, 0x4b, 0xd1,
+	0x32, 0xa3, 0x04, 0xe5, 0xd2, 0x67, 0x81, 0x44, 0xab, 0xd0, 0xaf, 0xfe, 0xaa, 0xa0, 0xa2, 0xaf,
+	0xf5, 0x2d, 0xd3, 0xa7, 0xf2, 0x45, 0xfa, 0x38, 0x54, 0xcd, 0x81, 0xbf, 0xe7, 0x7a, 0xb6, 0x7f,
+	0x38, 0x56, 0x81, 0x08, 0x34, 0x96, 0xf9, 0x27, 0x8e, 0x9d, 0xf9, 0x85, 0x8f, 0x45, 0xc4, 0xb8,
+	0x36, 0xcb, 0x19, 0xda, 0xc4, 0x05, 0xd5, 0x17, 0x60, 0x3e, 0xb5, 0x15, 0xea, 0xe5, 0xc1, 0xcc,
+	0x73, 0xfb, 0xd4, 0xf1, 0x45, 0x3a, 0xf0, 0x45, 0xab, 0x98, 0xcc, 0x72, 0x27, 0xc8, 0x65, 0xd5,
+	0x51, 0xb9, 0x4c, 0x5f, 0x85, 0x69, 0xe4, 0x99, 0xfd, 0x5a, 0xa9, 0x06, 0x15, 0x93, 0xc1, 0x14,
+	0x82, 0xbd, 0x24, 0x1a, 0xdb, 0xf4, 0x93, 0x64, 0x69, 0xf8, 0x49, 0x92, 0xf0, 0x12, 0x2d, 0xfd,
+	0xf0, 0xc8, 0x7f, 0x5e, 0x54, 0xc3, 0xc0, 0xd6, 0x7d, 0x00, 0x64, 0x2a, 0x5a, 0x9a, 0x34, 0xcf,
+	0xa3, 0xb6, 0x32, 0x41, 0x7d, 0x13, 0xc4, 0x45, 0x7d, 0x8b, 0xb7, 0xe0, 0xc5, 0x64, 0x0b, 0xae,
+	0x7f, 0xa2, 0x40, 0x0d, 0xd9, 0xca, 0x67, 0xfc, 0x10, 0xe3, 0xb8, 0x32, 0x13, 0x29, 0x65, 0xa2,
+	0x78, 0x2b, 0x64, 0xf7, 0xca, 0x93, 0xf1, 0x5e, 0x59, 0x8d, 0x7a, 0xe5, 0xa2, 0x50, 0x3d, 0x68,
+	0x7f, 0xe7, 0xc2, 0xf6, 0xb7, 0x24, 0xe8, 0xc8, 0x8e, 0x76, 0x2e, 0xec, 0x68, 0xcb, 0x62, 0x5f,
+	0x36, 0xa9, 0x1c, 0x7e, 0xe0, 0xf1, 0x17, 0x48, 0x45, 0xc2, 0xe3, 0x4a, 0xbf, 0x09, 0x0f, 0xbc,
+	0x3c, 0xa0, 0xde, 0x21, 0x96, 0x58, 0xd7, 0x33, 0xb8, 0x83, 0x30, 0x9f, 0x6c, 0x40, 0xd9, 0x6c,
+	0x47, 0xd3, 0x9b, 0x51, 0xb1, 0x12, 0x00, 0xea, 0xaf, 0xc3, 0x6c, 0x92, 0x94, 0x4c, 0x31, 0x4f,
+	0x41, 0xd9, 0x14, 0x5b, 0xb2, 0x79, 0x5a, 0xc8, 0xa9, 0xf0, 0xae, 0x97, 0x68, 0x80, 0x24, 0x92,
+	0xfe, 0xe3, 0x24, 0x5d, 0x16, 0xc8, 0xf8, 0x3c, 0x40, 0x34, 0x25, 0x93, 0xa4, 0x1f, 0xaa, 0x4b,
+	0x19, 0x5b, 0x26, 0xa3, 0x75, 0x31, 0x09, 0x93, 0x23, 0xb5, 0xfa, 0xae, 0xd9, 0xa1, 0x12, 0xd7,
+	0x88, 0x61, 0xea, 0xbf, 0x57, 0xe0, 0x5c, 0x8a, 0x81, 0x94, 0xfc, 0x19, 0xa8, 0x48, 0x21, 0x78,
+	0xdf, 0x57, 0x38, 0xb2, 0xe8, 0x21, 0x16, 0x79, 0x21, 0x21, 0xa3, 0xc8, 0x20, 0x97, 0xc7, 0xca,
+	0x28, 0xd8, 0x27, 0x84, 0xbc, 0x04, 0x67, 0x23, 0x19, 0x03, 0x0b, 0xa4, 0x8b, 0xce, 0x0f, 0x80,
+	0xc4, 0x81, 0xa4, 0x16, 0xd7, 0xa1, 0x88, 0xf2, 0x48, 0x13, 0xcd, 0xe7, 0xa8, 0x90, 0x78, 0x66,
+	0x20, 0x82, 0xfe, 0x66, 0x9c, 0xde, 0x7d, 0xb7, 0xfb, 0x07, 0x4a, 0xdc, 0xf7, 0x22, 0xab, 0x6f,
+	0x86, 0x0d, 0xa1, 0x92, 0xd7, 0x2d, 0x0f, 0x09, 0x2c, 0x31, 0xee, 0x9f, 0xbd, 0x5f, 0x84, 0x39,
+	0x94, 0x8d, 0xe7, 0xb3, 0xa4, 0xfa, 0x27, 0x09, 0x8d, 0xd7, 0x60, 0x7e, 0x88, 0xda, 0xbd, 0x6b,
+	0xab, 0xbf, 0x21, 0x0d, 0xb8, 0x6b, 0x1e, 0x76, 0x5d, 0xd3, 0xca, 0x71, 0x0b, 0x94, 0x58, 0x06,
+	0xe0, 0xc4, 0x58, 0x89, 0x65, 0xd0, 0xd5, 0x65, 0xd0, 0x85, 0xa4, 0xa3, 0x7e, 0x81, 0x51, 0xb3,
+	0x4b, 0x2d, 0x39, 0xac, 0x92, 0x2b, 0xfd, 0x8a, 0xf4, 0x4f, 0xd9, 0xe0, 0x09, 0x41, 0xb2, 0x4b,
+	0xc5, 0xcb, 0xd2, 0xab, 0x12, 0xbd, 0x20, 0x79, 0x22, 0x0e, 0x7b, 0xe4, 0x57, 0x8e, 0x24, 0xb9,
+	0x2a, 0x0d, 0x11, 0x76, 0x65, 0xd9, 0xf1, 0x11, 0x64, 0xa8, 0x74, 0xf3, 0xf6, 0x54, 0xd4, 0x6e,
+	0xe5, 0x66, 0xa8, 0x8c, 0x27, 0x52, 0x80, 0x14, 0x66, 0x28, 0x09, 0xf3, 0xdf, 0xcb, 0x50, 0x11,
+	0x83, 0x28, 0x43, 0x85, 0xaf, 0x3b, 0xe5, 0x44, 0xaf, 0xbb, 0xfb, 0x16, 0x31, 0x9f, 0x28, 0x70,
+	0x26, 0x74, 0xf2, 0xc0, 0x02, 0x27, 0x7b, 0x85, 0x9d, 0x7c, 0x80, 0x99, 0xb4, 0x78, 0xe1, 0xc4,
+	0x16, 0xff, 0x9d, 0x22, 0xfd, 0x59, 0x28, 0xf3, 0xff, 0x67, 0xed, 0x59, 0x19, 0x44, 0x41, 0x87,
+	0x88, 0x2a, 0xe8, 0x46, 0x98, 0x10, 0xe2, 0x7d, 0xe3, 0x3d, 0x4d, 0x2f, 0x74, 0x2a, 0x2d, 0x81,
+	0x13, 0x8a, 0x7b, 0xbb, 0xd7, 0x11, 0x1d, 0x69, 0x58, 0xbb, 0x24, 0x9b, 0xa8, 0x76, 0xe1, 0x1c,
+	0x24, 0xbf, 0x76, 0x0d, 0x0d, 0x4e, 0x04, 0x82, 0xfe, 0x7e, 0x50, 0x5d, 0xb6, 0xc4, 0x1c, 0xe5,
+	0xde, 0x24, 0x7f, 0x3e, 0xe3, 0xde, 0x4e, 0xe2, 0x57, 0xbf, 0x55, 0x64, 0xaa, 0x08, 0xa5, 0x92,
+	0x8a, 0xc6, 0x66, 0x44, 0xca, 0xf1, 0x67, 0x44, 0xf7, 0xcb, 0xad, 0x36, 0xfe, 0x06, 0x50, 0xd8,
+	0x61, 0x1d, 0xd2, 0x82, 0x99, 0xd4, 0x3c, 0xe5, 0x52, 0xc6, 0x50, 0x33, 0x3d, 0x98, 0xd0, 0x1e,
+	0x3e, 0x02, 0x50, 0xa8, 0xf2, 0xeb, 0x00, 0xb1, 0xc9, 0xc5, 0x72, 0x26, 0x6a, 0x04, 0xa0, 0x5d,
+	0x1e, 0x03, 0x10, 0xd2, 0x7d, 0x03, 0xa6, 0xe2, 0x13, 0x85, 0x95, 0x4c, 0xbc, 0x18, 0x84, 0xb6,
+	0x36, 0x0e, 0x22, 0x24, 0x7d, 0x03, 0x26, 0xf1, 0x45, 0xbf, 0x90, 0x89, 0xc1, 0x8f, 0xb4, 0x8b,
+	0xb9, 0x47, 0x21, 0x95, 0x1d, 0x28, 0x07, 0xef, 0xea, 0xc5, 0x1c, 0x83, 0xe1, 0xa9, 0xf6, 0xe0,
+	0xa8, 0xd3, 0x90, 0x1c, 0x85, 0xd3, 0x06, 0xed, 0xd8, 0xcc, 0xa7, 0x9e, 0xec, 0x45, 0x49, 0x36,
+	0x62, 0x0a, 0x4a, 0x7b, 0xe4, 0x28, 0x50, 0x21, 0x9b, 0x26, 0x4c, 0xbf, 0x48, 0xcd, 0x7d, 0x8a,
+	0xfb, 0xb6, 0xd3, 0x21, 0x7a, 0x26, 0x7a, 0x02, 0x46, 0x5b, 0x1f, 0x0f, 0x13, 0x67, 0x20, 0x3c,
+	0x25, 0x78, 0x57, 0xe9, 0x23, 0xbc, 0x49, 0xc2, 0xe4, 0x30, 0x48, 0xc0, 0xc4, 0x19, 0x18, 0x74,
+	0x9f, 0x9a, 0xdd, 0xd1, 0x0c, 0x12, 0x30, 0x39, 0x0c, 0x12, 0x30, 0x21, 0x83, 0xef, 0x43, 0xe9,
+	0x06, 0xed, 0x99, 0x8e, 0x45, 0xce, 0x67, 0x62, 0x89, 0x43, 0xed, 0xd2, 0x88, 0xc3, 0x38, 0xad,
+	0x57, 0x06, 0xfd, 0x7e, 0xf7, 0x30, 0x87, 0x96, 0x38, 0xcc, 0xa1, 0x25, 0x0e, 0xe3, 0xb4, 0x9e,
+	0x3b, 0xe8, 0xbb, 0x8c, 0xe6, 0xd0, 0x12, 0x87, 0x39, 0xb4, 0xc4, 0x61, 0x48, 0xeb, 0x4d, 0xa8,
+	0x09, 0xeb, 0x6e, 0x9b, 0x8e, 0xe9, 0x1d, 0x92, 0x8b, 0x23, 0x2e, 0x40, 0x80, 0x68, 0x57, 0xc6,
+	0x82, 0xc4, 0xa9, 0x0b, 0xd3, 0x8e, 0xa4, 0x1e, 0x07, 0xc9, 0xa1, 0x1e, 0x07, 0x89, 0x53, 0x4f,
+	0xcc, 0x84, 0xb2, 0xa9, 0xc7, 0x41, 0x72, 0xa8, 0x67, 0x4d, 0x67, 0xb4, 0xe2, 0xcf, 0x79, 0x52,
+	0xde, 0xf8, 0x7a, 0x1a, 0x8a, 0x98, 0xe2, 0xc9, 0x4f, 0xc2, 0x9f, 0x43, 0x64, 0xc4, 0xe3, 0x70,
+	0xf5, 0xd6, 0x56, 0xc7, 0x40, 0xc9, 0x29, 0xd0, 0xea, 0xaf, 0x38, 0x9f, 0x77, 0xfe, 0xf9, 0xf5,
+	0xfb, 0x13, 0x1a, 0x51, 0x1b, 0x43, 0x3f, 0xc9, 0x90, 0x7f, 0x75, 0xf8, 0x20, 0xfc, 0x5b, 0xcc,
+	0xa5, 0x1c, 0xba, 0xf1, 0x8a, 0xae, 0x3d, 0x38, 0x1a, 0x48, 0xf2, 0x7e, 0x3e, 0xe2, 0xfd, 0x04,
+	0xf9, 0x4e, 0x06, 0x6f, 0x59, 0x30, 0x59, 0xe3, 0x4e, 0xf0, 0x79, 0xb7, 0x21, 0xab, 0x54, 0xe3,
+	0x4e, 0x50, 0xec, 0xef, 0x92, 0x77, 0x15, 0x28, 0xcb, 0x12, 0x48, 0x56, 0x47, 0x71, 0x0e, 0x0b,
+	0xb7, 0xf6, 0xd0, 0x38, 0x30, 0x29, 0xe2, 0xe3, 0x28, 0xdd, 0xa3, 0xa4, 0x7e, 0x3c, 0xe9, 0xc8,
+	0x2f, 0x14, 0x28, 0x8a, 0x52, 0x94, 0x67, 0xaf, 0xf8, 0xdb, 0x26, 0xd7, 0x5e, 0xc9, 0x09, 0xf7,
+	0xd5, 0xc8, 0x5e, 0x3a, 0x59, 0x19, 0x96, 0x48, 0xfc, 0x91, 0xa6, 0x71, 0x07, 0xff, 0xbf, 0x4b,
+	0x7e, 0xa9, 0x44, 0x7f, 0xd5, 0xcf, 0x33, 0x4b, 0xf2, 0x8d, 0x93, 0x6b, 0x96, 0x54, 0xe9, 0xd2,
+	0x1f, 0x89, 0x24, 0xb9, 0x48, 0x96, 0x87, 0x25, 0x09, 0x5a, 0xd4, 0xc6, 0x1d, 0xdb, 0xba, 0x4b,
+	0x7e, 0x06, 0x95, 0xe0, 0xad, 0x41, 0xc6, 0x70, 0x08, 0x2f, 0xe8, 0xf2, 0x58, 0x38, 0x29, 0x8a,
+	0x8e, 0x52, 0x2c, 0x12, 0x2d, 0x5f, 0x0a, 0xe2, 0xc2, 0x24, 0xfe, 0x88, 0x46, 0xcf, 0x21, 0x1a,
+	0x7b, 0x64, 0x68, 0x97, 0x46, 0xc2, 0x48, 0xa6, 0x4b, 0xc8, 0x54, 0x25, 0x73, 0xc3, 0x4c, 0x5d,
+	0xce, 0xe8, 0x37, 0x0a, 0x94, 0x83, 0xf2, 0x99, 0x67, 0xfa, 0xe4, 0x90, 0x2c, 0xd7, 0xf4, 0xa9,
+	0xca, 0xa9, 0x5f, 0x8b, 0x4c, 0xff, 0x10, 0x79, 0xb0, 0x91, 0xfd, 0x1b, 0x2a, 0x97, 0x7b, 0xa5,
+	0x9c, 0x17, 0xa0, 0xfd, 0x83, 0x69, 0x14, 0x19, 0xc3, 0x66, 0xac, 0xfd, 0xd3, 0x63, 0xad, 0x51,
+	0xf6, 0x0f, 0x07, 0x57, 0x3f, 0x85, 0x22, 0xe2, 0xe5, 0x06, 0x43, 0x7c, 0x10, 0x95, 0x1b, 0x0c,
+	0x89, 0x41, 0x94, 0xbe, 0x1e, 0xd9, 0x61, 0x99, 0x5c, 0xc8, 0x61, 0x2e, 0x1d, 0xf0, 0x6d, 0x28,
+	0x89, 0x41, 0x09, 0x19, 0x49, 0x7b, 0x6c, 0xee, 0x4c, 0x4e, 0x5b, 0xf4, 0x95, 0xfc, 0xb4, 0x29,
+	0x27, 0x48, 0xef, 0x2a, 0x00, 0xd1, 0x98, 0x86, 0xac, 0x8d, 0xf0, 0xad, 0xa4, 0x04, 0x57, 0x8e,
+	0x00, 0x19, 0x64, 0x05, 0x94, 0xe2, 0x32, 0x59, 0xcd, 0xb5, 0x81, 0x7b, 0x2b, 0xe6, 0x0c, 0xef,
+	0x29, 0x50, 0x96, 0x73, 0x18, 0x92, 0x5f, 0x23, 0xe2, 0x23, 0xa0, 0x5c, 0xd7, 0x4c, 0x8d, 0x73,
+	0xf4, 0xeb, 0x28, 0xc9, 0x06, 0x79, 0x74, 0xe4, 0x6d, 0x34, 0xfa, 0x02, 0x8d, 0x7b, 0xa8, 0x70,
+	0x90, 0xbb, 0x5b, 0xbb, 0x1f, 0x7f, 0xb9, 0xa4, 0x7c, 0xfa, 0xe5, 0x92, 0xf2, 0xef, 0x2f, 0x97,
+	0x94, 0x77, 0xbf, 0x5a, 0x3a, 0xf5, 0xe9, 0x57, 0x4b, 0xa7, 0xfe, 0xf5, 0xd5, 0xd2, 0xa9, 0x1f,
+	0x3e, 0xde, 0xb1, 0xfd, 0xbd, 0x41, 0xab, 0xde, 0x76, 0x7b, 0x92, 0xea, 0x55, 0x87, 0xfa, 0x6f,
+	0xbb, 0xde, 0xed, 0x80, 0x89, 0xed, 0xdc, 0xf2, 0xcc, 0x46, 0x97, 0x5a, 0x1d, 0xea, 0x85, 0x7f,
+	0x08, 0x69, 0x95, 0xf0, 0x57, 0x84, 0x8f, 0xfd, 0x27, 0x00, 0x00, 0xff, 0xff, 0x58, 0x09, 0xd2,
+	0x67, 0x5a, 0x29, 0x00, 0x00,
 }
 
 // Reference imports to suppress errors if they are not otherwise used.
@@ -2703,6 +3336,24 @@ type MsgClient interface {
 	Move(ctx context.Context, in *MsgMove, opts ...grpc.CallOption) (*MsgMoveResponse, error)
 	// Convict shows two receipts of one provider for one request.
 	Convict(ctx context.Context, in *MsgConvict, opts ...grpc.CallOption) (*MsgConvictResponse, error)
+	// RegisterAuditor bonds an account that audits for pay, or changes what it said.
+	RegisterAuditor(ctx context.Context, in *MsgRegisterAuditor, opts ...grpc.CallOption) (*MsgRegisterAuditorResponse, error)
+	// LeaveAuditing ends the draws; the bond returns later.
+	LeaveAuditing(ctx context.Context, in *MsgLeaveAuditing, opts ...grpc.CallOption) (*MsgLeaveAuditingResponse, error)
+	// CommitVerdict fixes an auditor's verdict without telling it.
+	CommitVerdict(ctx context.Context, in *MsgCommitVerdict, opts ...grpc.CallOption) (*MsgCommitVerdictResponse, error)
+	// RevealVerdict tells it.
+	RevealVerdict(ctx context.Context, in *MsgRevealVerdict, opts ...grpc.CallOption) (*MsgRevealVerdictResponse, error)
+	// Demand asks a provider for a payload that it did not hand over.
+	Demand(ctx context.Context, in *MsgDemand, opts ...grpc.CallOption) (*MsgDemandResponse, error)
+	// Supply hands it over, sealed to the auditor.
+	Supply(ctx context.Context, in *MsgSupply, opts ...grpc.CallOption) (*MsgSupplyResponse, error)
+	// Expose shows that a payload is none.
+	Expose(ctx context.Context, in *MsgExpose, opts ...grpc.CallOption) (*MsgExposeResponse, error)
+	// CommitCanary fixes a receipt that is false on purpose.
+	CommitCanary(ctx context.Context, in *MsgCommitCanary, opts ...grpc.CallOption) (*MsgCommitCanaryResponse, error)
+	// RevealCanary shows it, after the verdicts.
+	RevealCanary(ctx context.Context, in *MsgRevealCanary, opts ...grpc.CallOption) (*MsgRevealCanaryResponse, error)
 	// UpdateParams is governance's.
 	UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error)
 }
@@ -2760,6 +3411,87 @@ func (c *msgClient) Convict(ctx context.Context, in *MsgConvict, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *msgClient) RegisterAuditor(ctx context.Context, in *MsgRegisterAuditor, opts ...grpc.CallOption) (*MsgRegisterAuditorResponse, error) {
+	out := new(MsgRegisterAuditorResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/RegisterAuditor", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) LeaveAuditing(ctx context.Context, in *MsgLeaveAuditing, opts ...grpc.CallOption) (*MsgLeaveAuditingResponse, error) {
+	out := new(MsgLeaveAuditingResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/LeaveAuditing", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) CommitVerdict(ctx context.Context, in *MsgCommitVerdict, opts ...grpc.CallOption) (*MsgCommitVerdictResponse, error) {
+	out := new(MsgCommitVerdictResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/CommitVerdict", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) RevealVerdict(ctx context.Context, in *MsgRevealVerdict, opts ...grpc.CallOption) (*MsgRevealVerdictResponse, error) {
+	out := new(MsgRevealVerdictResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/RevealVerdict", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) Demand(ctx context.Context, in *MsgDemand, opts ...grpc.CallOption) (*MsgDemandResponse, error) {
+	out := new(MsgDemandResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/Demand", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) Supply(ctx context.Context, in *MsgSupply, opts ...grpc.CallOption) (*MsgSupplyResponse, error) {
+	out := new(MsgSupplyResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/Supply", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) Expose(ctx context.Context, in *MsgExpose, opts ...grpc.CallOption) (*MsgExposeResponse, error) {
+	out := new(MsgExposeResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/Expose", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) CommitCanary(ctx context.Context, in *MsgCommitCanary, opts ...grpc.CallOption) (*MsgCommitCanaryResponse, error) {
+	out := new(MsgCommitCanaryResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/CommitCanary", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) RevealCanary(ctx context.Context, in *MsgRevealCanary, opts ...grpc.CallOption) (*MsgRevealCanaryResponse, error) {
+	out := new(MsgRevealCanaryResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/RevealCanary", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error) {
 	out := new(MsgUpdateParamsResponse)
 	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Msg/UpdateParams", in, out, opts...)
@@ -2781,6 +3513,24 @@ type MsgServer interface {
 	Move(context.Context, *MsgMove) (*MsgMoveResponse, error)
 	// Convict shows two receipts of one provider for one request.
 	Convict(context.Context, *MsgConvict) (*MsgConvictResponse, error)
+	// RegisterAuditor bonds an account that audits for pay, or changes what it said.
+	RegisterAuditor(context.Context, *MsgRegisterAuditor) (*MsgRegisterAuditorResponse, error)
+	// LeaveAuditing ends the draws; the bond returns later.
+	LeaveAuditing(context.Context, *MsgLeaveAuditing) (*MsgLeaveAuditingResponse, error)
+	// CommitVerdict fixes an auditor's verdict without telling it.
+	CommitVerdict(context.Context, *MsgCommitVerdict) (*MsgCommitVerdictResponse, error)
+	// RevealVerdict tells it.
+	RevealVerdict(context.Context, *MsgRevealVerdict) (*MsgRevealVerdictResponse, error)
+	// Demand asks a provider for a payload that it did not hand over.
+	Demand(context.Context, *MsgDemand) (*MsgDemandResponse, error)
+	// Supply hands it over, sealed to the auditor.
+	Supply(context.Context, *MsgSupply) (*MsgSupplyResponse, error)
+	// Expose shows that a payload is none.
+	Expose(context.Context, *MsgExpose) (*MsgExposeResponse, error)
+	// CommitCanary fixes a receipt that is false on purpose.
+	CommitCanary(context.Context, *MsgCommitCanary) (*MsgCommitCanaryResponse, error)
+	// RevealCanary shows it, after the verdicts.
+	RevealCanary(context.Context, *MsgRevealCanary) (*MsgRevealCanaryResponse, error)
 	// UpdateParams is governance's.
 	UpdateParams(context.Context, *MsgUpdateParams) (*MsgUpdateParamsResponse, error)
 }
@@ -2803,6 +3553,33 @@ func (*UnimplementedMsgServer) Move(ctx context.Context, req *MsgMove) (*MsgMove
 }
 func (*UnimplementedMsgServer) Convict(ctx context.Context, req *MsgConvict) (*MsgConvictResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Convict not implemented")
+}
+func (*UnimplementedMsgServer) RegisterAuditor(ctx context.Context, req *MsgRegisterAuditor) (*MsgRegisterAuditorResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method RegisterAuditor not implemented")
+}
+func (*UnimplementedMsgServer) LeaveAuditing(ctx context.Context, req *MsgLeaveAuditing) (*MsgLeaveAuditingResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method LeaveAuditing not implemented")
+}
+func (*UnimplementedMsgServer) CommitVerdict(ctx context.Context, req *MsgCommitVerdict) (*MsgCommitVerdictResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method CommitVerdict not implemented")
+}
+func (*UnimplementedMsgServer) RevealVerdict(ctx context.Context, req *MsgRevealVerdict) (*MsgRevealVerdictResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method RevealVerdict not implemented")
+}
+func (*UnimplementedMsgServer) Demand(ctx context.Context, req *MsgDemand) (*MsgDemandResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Demand not implemented")
+}
+func (*UnimplementedMsgServer) Supply(ctx context.Context, req *MsgSupply) (*MsgSupplyResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Supply not implemented")
+}
+func (*UnimplementedMsgServer) Expose(ctx context.Context, req *MsgExpose) (*MsgExposeResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Expose not implemented")
+}
+func (*UnimplementedMsgServer) CommitCanary(ctx context.Context, req *MsgCommitCanary) (*MsgCommitCanaryResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method CommitCanary not implemented")
+}
+func (*UnimplementedMsgServer) RevealCanary(ctx context.Context, req *MsgRevealCanary) (*MsgRevealCanaryResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method RevealCanary not implemented")
 }
 func (*UnimplementedMsgServer) UpdateParams(ctx context.Context, req *MsgUpdateParams) (*MsgUpdateParamsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method UpdateParams not implemented")
@@ -2902,6 +3679,168 @@ func _Msg_Convict_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Msg_RegisterAuditor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgRegisterAuditor)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).RegisterAuditor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/RegisterAuditor",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).RegisterAuditor(ctx, req.(*MsgRegisterAuditor))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_LeaveAuditing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgLeaveAuditing)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).LeaveAuditing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/LeaveAuditing",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).LeaveAuditing(ctx, req.(*MsgLeaveAuditing))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_CommitVerdict_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgCommitVerdict)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).CommitVerdict(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/CommitVerdict",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).CommitVerdict(ctx, req.(*MsgCommitVerdict))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_RevealVerdict_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgRevealVerdict)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).RevealVerdict(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/RevealVerdict",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).RevealVerdict(ctx, req.(*MsgRevealVerdict))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_Demand_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgDemand)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).Demand(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/Demand",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).Demand(ctx, req.(*MsgDemand))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_Supply_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgSupply)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).Supply(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/Supply",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).Supply(ctx, req.(*MsgSupply))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_Expose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgExpose)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).Expose(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/Expose",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).Expose(ctx, req.(*MsgExpose))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_CommitCanary_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgCommitCanary)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).CommitCanary(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/CommitCanary",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).CommitCanary(ctx, req.(*MsgCommitCanary))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_RevealCanary_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgRevealCanary)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).RevealCanary(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Msg/RevealCanary",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).RevealCanary(ctx, req.(*MsgRevealCanary))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Msg_UpdateParams_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(MsgUpdateParams)
 	if err := dec(in); err != nil {
@@ -2946,6 +3885,42 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 			Handler:    _Msg_Convict_Handler,
 		},
 		{
+			MethodName: "RegisterAuditor",
+			Handler:    _Msg_RegisterAuditor_Handler,
+		},
+		{
+			MethodName: "LeaveAuditing",
+			Handler:    _Msg_LeaveAuditing_Handler,
+		},
+		{
+			MethodName: "CommitVerdict",
+			Handler:    _Msg_CommitVerdict_Handler,
+		},
+		{
+			MethodName: "RevealVerdict",
+			Handler:    _Msg_RevealVerdict_Handler,
+		},
+		{
+			MethodName: "Demand",
+			Handler:    _Msg_Demand_Handler,
+		},
+		{
+			MethodName: "Supply",
+			Handler:    _Msg_Supply_Handler,
+		},
+		{
+			MethodName: "Expose",
+			Handler:    _Msg_Expose_Handler,
+		},
+		{
+			MethodName: "CommitCanary",
+			Handler:    _Msg_CommitCanary_Handler,
+		},
+		{
+			MethodName: "RevealCanary",
+			Handler:    _Msg_RevealCanary_Handler,
+		},
+		{
 			MethodName: "UpdateParams",
 			Handler:    _Msg_UpdateParams_Handler,
 		},
@@ -2969,6 +3944,15 @@ type QueryClient interface {
 	Disputes(ctx context.Context, in *QueryDisputesRequest, opts ...grpc.CallOption) (*QueryDisputesResponse, error)
 	// Open lists the disputes that are not over, of one provider, of one challenger, or all.
 	Open(ctx context.Context, in *QueryOpenRequest, opts ...grpc.CallOption) (*QueryOpenResponse, error)
+	Auditor(ctx context.Context, in *QueryAuditorRequest, opts ...grpc.CallOption) (*QueryAuditorResponse, error)
+	Auditors(ctx context.Context, in *QueryAuditorsRequest, opts ...grpc.CallOption) (*QueryAuditorsResponse, error)
+	Audit(ctx context.Context, in *QueryAuditRequest, opts ...grpc.CallOption) (*QueryAuditResponse, error)
+	// Audits lists all audits; pagination.reverse gives newest first.
+	Audits(ctx context.Context, in *QueryAuditsRequest, opts ...grpc.CallOption) (*QueryAuditsResponse, error)
+	// OpenAudits lists those that are not done and in which the account is provider or auditor.
+	OpenAudits(ctx context.Context, in *QueryOpenAuditsRequest, opts ...grpc.CallOption) (*QueryOpenAuditsResponse, error)
+	// Payload returns what a provider supplied to an auditor so far.
+	Payload(ctx context.Context, in *QueryPayloadRequest, opts ...grpc.CallOption) (*QueryPayloadResponse, error)
 }
 
 type queryClient struct {
@@ -3042,6 +4026,60 @@ func (c *queryClient) Open(ctx context.Context, in *QueryOpenRequest, opts ...gr
 	return out, nil
 }
 
+func (c *queryClient) Auditor(ctx context.Context, in *QueryAuditorRequest, opts ...grpc.CallOption) (*QueryAuditorResponse, error) {
+	out := new(QueryAuditorResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/Auditor", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryClient) Auditors(ctx context.Context, in *QueryAuditorsRequest, opts ...grpc.CallOption) (*QueryAuditorsResponse, error) {
+	out := new(QueryAuditorsResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/Auditors", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryClient) Audit(ctx context.Context, in *QueryAuditRequest, opts ...grpc.CallOption) (*QueryAuditResponse, error) {
+	out := new(QueryAuditResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/Audit", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryClient) Audits(ctx context.Context, in *QueryAuditsRequest, opts ...grpc.CallOption) (*QueryAuditsResponse, error) {
+	out := new(QueryAuditsResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/Audits", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryClient) OpenAudits(ctx context.Context, in *QueryOpenAuditsRequest, opts ...grpc.CallOption) (*QueryOpenAuditsResponse, error) {
+	out := new(QueryOpenAuditsResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/OpenAudits", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryClient) Payload(ctx context.Context, in *QueryPayloadRequest, opts ...grpc.CallOption) (*QueryPayloadResponse, error) {
+	out := new(QueryPayloadResponse)
+	err := c.cc.Invoke(ctx, "/koinon.verify.v1.Query/Payload", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueryServer is the server API for Query service.
 type QueryServer interface {
 	Params(context.Context, *QueryParamsRequest) (*QueryParamsResponse, error)
@@ -3055,6 +4093,15 @@ type QueryServer interface {
 	Disputes(context.Context, *QueryDisputesRequest) (*QueryDisputesResponse, error)
 	// Open lists the disputes that are not over, of one provider, of one challenger, or all.
 	Open(context.Context, *QueryOpenRequest) (*QueryOpenResponse, error)
+	Auditor(context.Context, *QueryAuditorRequest) (*QueryAuditorResponse, error)
+	Auditors(context.Context, *QueryAuditorsRequest) (*QueryAuditorsResponse, error)
+	Audit(context.Context, *QueryAuditRequest) (*QueryAuditResponse, error)
+	// Audits lists all audits; pagination.reverse gives newest first.
+	Audits(context.Context, *QueryAuditsRequest) (*QueryAuditsResponse, error)
+	// OpenAudits lists those that are not done and in which the account is provider or auditor.
+	OpenAudits(context.Context, *QueryOpenAuditsRequest) (*QueryOpenAuditsResponse, error)
+	// Payload returns what a provider supplied to an auditor so far.
+	Payload(context.Context, *QueryPayloadRequest) (*QueryPayloadResponse, error)
 }
 
 // UnimplementedQueryServer can be embedded to have forward compatible implementations.
@@ -3081,6 +4128,24 @@ func (*UnimplementedQueryServer) Disputes(ctx context.Context, req *QueryDispute
 }
 func (*UnimplementedQueryServer) Open(ctx context.Context, req *QueryOpenRequest) (*QueryOpenResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Open not implemented")
+}
+func (*UnimplementedQueryServer) Auditor(ctx context.Context, req *QueryAuditorRequest) (*QueryAuditorResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Auditor not implemented")
+}
+func (*UnimplementedQueryServer) Auditors(ctx context.Context, req *QueryAuditorsRequest) (*QueryAuditorsResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Auditors not implemented")
+}
+func (*UnimplementedQueryServer) Audit(ctx context.Context, req *QueryAuditRequest) (*QueryAuditResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Audit not implemented")
+}
+func (*UnimplementedQueryServer) Audits(ctx context.Context, req *QueryAuditsRequest) (*QueryAuditsResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Audits not implemented")
+}
+func (*UnimplementedQueryServer) OpenAudits(ctx context.Context, req *QueryOpenAuditsRequest) (*QueryOpenAuditsResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method OpenAudits not implemented")
+}
+func (*UnimplementedQueryServer) Payload(ctx context.Context, req *QueryPayloadRequest) (*QueryPayloadResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Payload not implemented")
 }
 
 func RegisterQueryServer(s grpc1.Server, srv QueryServer) {
@@ -3213,6 +4278,114 @@ func _Query_Open_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Query_Auditor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryAuditorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Auditor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/Auditor",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Auditor(ctx, req.(*QueryAuditorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Query_Auditors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryAuditorsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Auditors(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/Auditors",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Auditors(ctx, req.(*QueryAuditorsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Query_Audit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryAuditRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Audit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/Audit",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Audit(ctx, req.(*QueryAuditRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Query_Audits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryAuditsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Audits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/Audits",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Audits(ctx, req.(*QueryAuditsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Query_OpenAudits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryOpenAuditsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).OpenAudits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/OpenAudits",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).OpenAudits(ctx, req.(*QueryOpenAuditsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Query_Payload_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryPayloadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Payload(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.verify.v1.Query/Payload",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Payload(ctx, req.(*QueryPayloadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 var Query_serviceDesc = _Query_serviceDesc
 var _Query_serviceDesc = grpc.ServiceDesc{
 	ServiceName: "koinon.verify.v1.Query",
@@ -3246,6 +4419,30 @@ var _Query_serviceDesc = grpc.ServiceDesc{
 			MethodName: "Open",
 			Handler:    _Query_Open_Handler,
 		},
+		{
+			MethodName: "Auditor",
+			Handler:    _Query_Auditor_Handler,
+		},
+		{
+			MethodName: "Auditors",
+			Handler:    _Query_Auditors_Handler,
+		},
+		{
+			MethodName: "Audit",
+			Handler:    _Query_Audit_Handler,
+		},
+		{
+			MethodName: "Audits",
+			Handler:    _Query_Audits_Handler,
+		},
+		{
+			MethodName: "OpenAudits",
+			Handler:    _Query_OpenAudits_Handler,
+		},
+		{
+			MethodName: "Payload",
+			Handler:    _Query_Payload_Handler,
+		},
 	},
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "koinon/verify/v1/verify.proto",
@@ -3271,6 +4468,16 @@ func (m *Params) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	{
+		size, err := m.Audits.MarshalToSizedBuffer(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x7a
 	if m.MaxPruned != 0 {
 		i = encodeVarintVerify(dAtA, i, uint64(m.MaxPruned))
 		i--
@@ -3793,6 +5000,13 @@ func (m *Batch) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if len(m.Model) > 0 {
+		i -= len(m.Model)
+		copy(dAtA[i:], m.Model)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Model)))
+		i--
+		dAtA[i] = 0x3a
+	}
 	if m.Time != 0 {
 		i = encodeVarintVerify(dAtA, i, uint64(m.Time))
 		i--
@@ -3850,6 +5064,16 @@ func (m *GenesisState) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	{
+		size, err := m.Audits.MarshalToSizedBuffer(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x3a
 	if len(m.Convictions) > 0 {
 		for iNdEx := len(m.Convictions) - 1; iNdEx >= 0; iNdEx-- {
 			{
@@ -3944,6 +5168,13 @@ func (m *MsgCommitReceipts) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if len(m.Model) > 0 {
+		i -= len(m.Model)
+		copy(dAtA[i:], m.Model)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Model)))
+		i--
+		dAtA[i] = 0x2a
+	}
 	if m.Count != 0 {
 		i = encodeVarintVerify(dAtA, i, uint64(m.Count))
 		i--
@@ -4592,6 +5823,430 @@ func (m *EventVerdict) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *QueryAuditorRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryAuditorRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryAuditorRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Account) > 0 {
+		i -= len(m.Account)
+		copy(dAtA[i:], m.Account)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Account)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryAuditorResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryAuditorResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryAuditorResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	{
+		size, err := m.Auditor.MarshalToSizedBuffer(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0xa
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryAuditorsRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryAuditorsRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryAuditorsRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		{
+			size, err := m.Pagination.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintVerify(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryAuditorsResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryAuditorsResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryAuditorsResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		{
+			size, err := m.Pagination.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintVerify(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Auditors) > 0 {
+		for iNdEx := len(m.Auditors) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Auditors[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintVerify(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryAuditRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryAuditRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryAuditRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Id != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryAuditResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryAuditResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryAuditResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	{
+		size, err := m.Audit.MarshalToSizedBuffer(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = encodeVarintVerify(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0xa
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryAuditsRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryAuditsRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryAuditsRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		{
+			size, err := m.Pagination.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintVerify(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryAuditsResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryAuditsResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryAuditsResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		{
+			size, err := m.Pagination.MarshalToSizedBuffer(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = encodeVarintVerify(dAtA, i, uint64(size))
+		}
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Audits) > 0 {
+		for iNdEx := len(m.Audits) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Audits[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintVerify(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryOpenAuditsRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryOpenAuditsRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryOpenAuditsRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Account) > 0 {
+		i -= len(m.Account)
+		copy(dAtA[i:], m.Account)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Account)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryOpenAuditsResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryOpenAuditsResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryOpenAuditsResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Audits) > 0 {
+		for iNdEx := len(m.Audits) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Audits[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintVerify(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryPayloadRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryPayloadRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryPayloadRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Auditor) > 0 {
+		i -= len(m.Auditor)
+		copy(dAtA[i:], m.Auditor)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Auditor)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if m.Id != 0 {
+		i = encodeVarintVerify(dAtA, i, uint64(m.Id))
+		i--
+		dAtA[i] = 0x8
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryPayloadResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryPayloadResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryPayloadResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Sealed) > 0 {
+		i -= len(m.Sealed)
+		copy(dAtA[i:], m.Sealed)
+		i = encodeVarintVerify(dAtA, i, uint64(len(m.Sealed)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
 func (m *QueryModelRequest) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -5171,6 +6826,8 @@ func (m *Params) Size() (n int) {
 	if m.MaxPruned != 0 {
 		n += 1 + sovVerify(uint64(m.MaxPruned))
 	}
+	l = m.Audits.Size()
+	n += 1 + l + sovVerify(uint64(l))
 	return n
 }
 
@@ -5384,6 +7041,10 @@ func (m *Batch) Size() (n int) {
 	if m.Time != 0 {
 		n += 1 + sovVerify(uint64(m.Time))
 	}
+	l = len(m.Model)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
 	return n
 }
 
@@ -5422,6 +7083,8 @@ func (m *GenesisState) Size() (n int) {
 			n += 1 + l + sovVerify(uint64(l))
 		}
 	}
+	l = m.Audits.Size()
+	n += 1 + l + sovVerify(uint64(l))
 	return n
 }
 
@@ -5444,6 +7107,10 @@ func (m *MsgCommitReceipts) Size() (n int) {
 	}
 	if m.Count != 0 {
 		n += 1 + sovVerify(uint64(m.Count))
+	}
+	l = len(m.Model)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
 	}
 	return n
 }
@@ -5728,6 +7395,174 @@ func (m *EventVerdict) Size() (n int) {
 		n += 1 + l + sovVerify(uint64(l))
 	}
 	l = len(m.Burned)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryAuditorRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Account)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryAuditorResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = m.Auditor.Size()
+	n += 1 + l + sovVerify(uint64(l))
+	return n
+}
+
+func (m *QueryAuditorsRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		l = m.Pagination.Size()
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryAuditorsResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Auditors) > 0 {
+		for _, e := range m.Auditors {
+			l = e.Size()
+			n += 1 + l + sovVerify(uint64(l))
+		}
+	}
+	if m.Pagination != nil {
+		l = m.Pagination.Size()
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryAuditRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Id != 0 {
+		n += 1 + sovVerify(uint64(m.Id))
+	}
+	return n
+}
+
+func (m *QueryAuditResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = m.Audit.Size()
+	n += 1 + l + sovVerify(uint64(l))
+	return n
+}
+
+func (m *QueryAuditsRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Pagination != nil {
+		l = m.Pagination.Size()
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryAuditsResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Audits) > 0 {
+		for _, e := range m.Audits {
+			l = e.Size()
+			n += 1 + l + sovVerify(uint64(l))
+		}
+	}
+	if m.Pagination != nil {
+		l = m.Pagination.Size()
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryOpenAuditsRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Account)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryOpenAuditsResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Audits) > 0 {
+		for _, e := range m.Audits {
+			l = e.Size()
+			n += 1 + l + sovVerify(uint64(l))
+		}
+	}
+	return n
+}
+
+func (m *QueryPayloadRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Id != 0 {
+		n += 1 + sovVerify(uint64(m.Id))
+	}
+	l = len(m.Auditor)
+	if l > 0 {
+		n += 1 + l + sovVerify(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryPayloadResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sealed)
 	if l > 0 {
 		n += 1 + l + sovVerify(uint64(l))
 	}
@@ -6252,6 +8087,39 @@ func (m *Params) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		case 15:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Audits", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Audits.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipVerify(dAtA[iNdEx:])
@@ -7820,6 +9688,40 @@ func (m *Batch) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Model", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Model = append(m.Model[:0], dAtA[iNdEx:postIndex]...)
+			if m.Model == nil {
+				m.Model = []byte{}
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipVerify(dAtA[iNdEx:])
@@ -8058,6 +9960,39 @@ func (m *GenesisState) Unmarshal(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Audits", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Audits.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipVerify(dAtA[iNdEx:])
@@ -8212,6 +10147,40 @@ func (m *MsgCommitReceipts) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Model", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Model = append(m.Model[:0], dAtA[iNdEx:postIndex]...)
+			if m.Model == nil {
+				m.Model = []byte{}
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipVerify(dAtA[iNdEx:])
@@ -10138,6 +12107,1086 @@ func (m *EventVerdict) Unmarshal(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			m.Burned = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryAuditorRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryAuditorRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryAuditorRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Account", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Account = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryAuditorResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryAuditorResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryAuditorResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Auditor", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Auditor.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryAuditorsRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryAuditorsRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryAuditorsRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Pagination", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Pagination == nil {
+				m.Pagination = &query.PageRequest{}
+			}
+			if err := m.Pagination.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryAuditorsResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryAuditorsResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryAuditorsResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Auditors", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Auditors = append(m.Auditors, Auditor{})
+			if err := m.Auditors[len(m.Auditors)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Pagination", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Pagination == nil {
+				m.Pagination = &query.PageResponse{}
+			}
+			if err := m.Pagination.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryAuditRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryAuditRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryAuditRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryAuditResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryAuditResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryAuditResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Audit", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Audit.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryAuditsRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryAuditsRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryAuditsRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Pagination", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Pagination == nil {
+				m.Pagination = &query.PageRequest{}
+			}
+			if err := m.Pagination.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryAuditsResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryAuditsResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryAuditsResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Audits", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Audits = append(m.Audits, Audit{})
+			if err := m.Audits[len(m.Audits)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Pagination", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Pagination == nil {
+				m.Pagination = &query.PageResponse{}
+			}
+			if err := m.Pagination.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryOpenAuditsRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryOpenAuditsRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryOpenAuditsRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Account", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Account = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryOpenAuditsResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryOpenAuditsResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryOpenAuditsResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Audits", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Audits = append(m.Audits, Audit{})
+			if err := m.Audits[len(m.Audits)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryPayloadRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryPayloadRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryPayloadRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Id", wireType)
+			}
+			m.Id = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Id |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Auditor", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Auditor = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipVerify(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryPayloadResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowVerify
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryPayloadResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryPayloadResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sealed", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowVerify
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthVerify
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthVerify
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sealed = append(m.Sealed[:0], dAtA[iNdEx:postIndex]...)
+			if m.Sealed == nil {
+				m.Sealed = []byte{}
+			}
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex

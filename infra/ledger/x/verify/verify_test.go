@@ -33,21 +33,22 @@ func TestBatchesFollowOneAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := core.Hash{1}
+	root, model := core.Hash{1}, make([]byte, 32)
 	for _, v := range []struct {
 		what string
 		msg  verify.MsgCommitReceipts
 		want error
 	}{
-		{"a gap before the first", verify.MsgCommitReceipts{Provider: name, Sequence: 2, Root: root[:], Count: 1}, verify.ErrSequence},
-		{"a stranger", verify.MsgCommitReceipts{Provider: fixture.Bech32(bob.Address()), Sequence: 1, Root: root[:], Count: 1}, verify.ErrStranger},
-		{"no receipts", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:]}, verify.ErrInvalid},
-		{"too many", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:], Count: 1<<20 + 1}, verify.ErrInvalid},
-		{"short root", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:31], Count: 1}, verify.ErrInvalid},
-		{"zero root", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: make([]byte, 32), Count: 1}, verify.ErrInvalid},
-		{"the first", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:], Count: 3}, nil},
-		{"the first again", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:], Count: 3}, verify.ErrSequence},
-		{"the second", verify.MsgCommitReceipts{Provider: name, Sequence: 2, Root: root[:], Count: 4}, nil},
+		{"a gap before the first", verify.MsgCommitReceipts{Provider: name, Sequence: 2, Root: root[:], Count: 1, Model: model}, verify.ErrSequence},
+		{"a stranger", verify.MsgCommitReceipts{Provider: fixture.Bech32(bob.Address()), Sequence: 1, Root: root[:], Count: 1, Model: model}, verify.ErrStranger},
+		{"no receipts", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:], Model: model}, verify.ErrInvalid},
+		{"too many", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:], Count: 1<<20 + 1, Model: model}, verify.ErrInvalid},
+		{"short root", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:31], Count: 1, Model: model}, verify.ErrInvalid},
+		{"zero root", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: make([]byte, 32), Count: 1, Model: model}, verify.ErrInvalid},
+		{"no model", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:], Count: 1}, verify.ErrInvalid},
+		{"the first", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:], Count: 3, Model: model}, nil},
+		{"the first again", verify.MsgCommitReceipts{Provider: name, Sequence: 1, Root: root[:], Count: 3, Model: model}, verify.ErrSequence},
+		{"the second", verify.MsgCommitReceipts{Provider: name, Sequence: 2, Root: root[:], Count: 4, Model: model}, nil},
 	} {
 		if _, err := c.Deliver(&v.msg); !errors.Is(err, v.want) {
 			t.Errorf("%s: got %v, want %v", v.what, err, v.want)
