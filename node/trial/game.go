@@ -301,7 +301,7 @@ func openingOf(ev *core.Evidence) referee.Opening {
 // rare so far.
 func (c *court) pointer() side {
 	return func(_ context.Context, s *referee.State) ([][]byte, error) {
-		for range 1000 {
+		for range 20_000 {
 			move := c.point(s)
 			probe := *s
 			if probe.Apply(c.judge, move) == nil {
@@ -329,7 +329,7 @@ func (c *court) point(s *referee.State) referee.Move {
 
 // pointDraw points at what was said of a draw, or within what decides it.
 func (c *court) pointDraw(s *referee.State) referee.Move {
-	token, n := core.Token(c.r.IntN(c.judge.Vocabulary)), uint32(c.r.IntN(64))
+	token, n := core.Token(c.r.IntN(c.judge.Vocabulary)), uint32(c.r.IntN(64))>>(2*c.r.IntN(4))
 	said := s.Draw.Claims
 	switch {
 	case s.Logit != nil:
@@ -339,7 +339,7 @@ func (c *court) pointDraw(s *referee.State) referee.Move {
 	case n%2 == 0:
 		token = []core.Token{said.Given.Token, said.Better.Token, said.Top.Token}[c.r.IntN(3)]
 	}
-	return []referee.Move{&referee.PickLogit{Token: token}, &referee.PickOperator{}, &referee.PickSum{Run: n}, &referee.PickCount{Token: token, Answer: n < 32},
+	return []referee.Move{&referee.PickLogit{Token: token}, &referee.PickOperator{}, &referee.PickSum{Run: n}, &referee.PickCount{Token: token, Answer: c.r.IntN(2) == 0},
 		&referee.PickTile{Tile: n}, &referee.PickChunk{Chunk: n}}[c.r.IntN(6)]
 }
 
