@@ -15,11 +15,12 @@ import (
 
 // Positions of the leaves that come before the weights (spec/model.md).
 const (
-	LeafSemantics = iota // the semantics version
-	LeafTokenizer        // TokenizerHash
-	LeafMetadata         // all other metadata
-	LeafIndex            // the tensor index
-	LeafWeights          // the first weight leaf
+	LeafSemantics  = iota // the semantics version
+	LeafTokenizer         // TokenizerHash
+	LeafMetadata          // all other metadata
+	LeafIndex             // the tensor index
+	LeafVocabulary        // the vocabulary's summary
+	LeafWeights           // the first weight leaf
 )
 
 // leafCols is the width of a weight leaf; its height depends on the type.
@@ -73,6 +74,7 @@ func hashLeaves(f *File, progress func(n int64)) ([]core.Hash, error) {
 	leaves[LeafTokenizer] = TokenizerHash(f.Metadata)
 	leaves[LeafMetadata] = tagged("koinon/metadata/1", appendMetadata(nil, descriptionPart(f.Metadata), 0))
 	leaves[LeafIndex] = tagged("koinon/tensors/1", encodeIndex(tensors))
+	leaves[LeafVocabulary] = VocabularyLeaf(VocabularyOf(f.Metadata).Encode())
 	return leaves, hashStripes(f, stripes, leaves, progress)
 }
 

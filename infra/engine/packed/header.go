@@ -22,7 +22,7 @@ import (
 //
 // with these numbers in little-endian order, and the matrices in this machine's.
 const (
-	magic     = "koinonP\x01"
+	magic     = "koinonP\x02"
 	preamble  = len(magic) + 8 + 4 + sha256.Size
 	maxHeader = 64 << 20
 	alignment = 4096

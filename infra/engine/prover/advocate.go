@@ -53,11 +53,15 @@ func (v *Advocate) answer(c core.Computation) *Answer {
 	return a
 }
 
-// Accuse implements core.Advocate: the first false leaf; where the provider's
-// leaves are not at hand, a search for it; where all leaves are right, the first
-// token that another one wins against.
+// Accuse implements core.Advocate: an end where none should be, or none where one
+// should; the first false leaf; where the provider's leaves are not at hand, a
+// search for it; where all leaves are right, the first token that another one wins
+// against.
 func (v *Advocate) Accuse(_ context.Context, c core.Computation, own core.Replayed) ([]byte, error) {
 	per := v.prover.Model.Layers + 1
+	if claim, err := v.prover.accuseEnd(&c, &own); claim != nil || err != nil {
+		return claim, err
+	}
 	switch {
 	case merkle.Root(own.Boundaries) == c.Root:
 		return accuseToken(c, own)

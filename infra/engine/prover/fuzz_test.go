@@ -103,13 +103,13 @@ func FuzzAdmit(f *testing.F) {
 	for _, s := range every {
 		sc := newScene(f, s, 2, 1)
 		a := sc.prover.Admission()
-		f.Add(a.Description, a.Index, s.KV8)
+		f.Add(a.Description, a.Index, a.Vocabulary, s.KV8)
 	}
-	f.Fuzz(func(t *testing.T, description, index []byte, int8 bool) {
-		if len(description)+len(index) > referee.MaxAdmission {
+	f.Fuzz(func(t *testing.T, description, index, vocabulary []byte, int8 bool) {
+		if len(description)+len(index)+len(vocabulary) > referee.MaxAdmission {
 			return
 		}
-		a := referee.Admission{Semantics: core.SemanticsV1, Description: description, Index: index}
+		a := referee.Admission{Semantics: core.SemanticsV1, Description: description, Index: index, Vocabulary: vocabulary}
 		root, err := admitted(&a)
 		if err != nil {
 			return
@@ -157,9 +157,9 @@ func admitted(a *referee.Admission) (root core.Hash, err error) {
 		n += all
 	}
 	leaves := make([]core.Hash, n)
-	leaves[gguf.LeafMetadata], leaves[gguf.LeafIndex] = gguf.DescriptionLeaf(a.Description), gguf.IndexLeaf(a.Index)
+	leaves[gguf.LeafMetadata], leaves[gguf.LeafIndex], leaves[gguf.LeafVocabulary] = gguf.DescriptionLeaf(a.Description), gguf.IndexLeaf(a.Index), gguf.VocabularyLeaf(a.Vocabulary)
 	a.Leaves = n
-	for at, path := range map[int]*[]core.Hash{gguf.LeafMetadata: &a.DescriptionPath, gguf.LeafIndex: &a.IndexPath} {
+	for at, path := range map[int]*[]core.Hash{gguf.LeafMetadata: &a.DescriptionPath, gguf.LeafIndex: &a.IndexPath, gguf.LeafVocabulary: &a.VocabularyPath} {
 		p, err := merkle.Prove(leaves, at)
 		if err != nil {
 			return root, err

@@ -3,6 +3,7 @@ package prover
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
@@ -26,6 +27,7 @@ type Prover struct {
 	file      *gguf.File
 	engine    Engine
 	leaves    []core.Hash
+	entries   func() []gguf.Entry // of the vocabulary
 }
 
 // New reads the whole file once, for the tree of its weights. The engine must
@@ -35,9 +37,10 @@ func New(f *gguf.File, e Engine) (*Prover, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Prover{file: f, engine: e, leaves: leaves}
-	p.admission = referee.Admission{Root: merkle.Root(leaves), Semantics: e.Info().Semantics, Description: gguf.Description(f.Metadata), Index: gguf.Index(f), Leaves: uint64(len(leaves)),
-		DescriptionPath: p.path(gguf.LeafMetadata), IndexPath: p.path(gguf.LeafIndex)}
+	p := &Prover{file: f, engine: e, leaves: leaves, entries: sync.OnceValue(func() []gguf.Entry { return gguf.Entries(f.Metadata) })}
+	p.admission = referee.Admission{Root: merkle.Root(leaves), Semantics: e.Info().Semantics,
+		Description: gguf.Description(f.Metadata), Index: gguf.Index(f), Vocabulary: gguf.VocabularyOf(f.Metadata).Encode(), Leaves: uint64(len(leaves)),
+		DescriptionPath: p.path(gguf.LeafMetadata), IndexPath: p.path(gguf.LeafIndex), VocabularyPath: p.path(gguf.LeafVocabulary)}
 	p.Model, err = referee.Admit(core.ModelVariant(p.admission.Root, p.admission.Semantics), p.admission)
 	return p, err
 }

@@ -17,12 +17,13 @@ type Admission struct {
 	Semantics   uint32
 	Description []byte // the metadata outside the tokenizer part, canonical
 	Index       []byte // the tensor index, canonical
+	Vocabulary  []byte // the vocabulary's summary
 	Leaves      uint64 // leaves under the root
 
-	DescriptionPath, IndexPath []core.Hash // siblings from the leaf upwards
+	DescriptionPath, IndexPath, VocabularyPath []core.Hash // siblings from the leaf upwards
 }
 
-// MaxAdmission bounds description and index together, in bytes.
+// MaxAdmission bounds description, index and vocabulary together, in bytes.
 const MaxAdmission = 256 << 10
 
 // Model is a model's shape.
@@ -35,6 +36,7 @@ type Model struct {
 	Vocabulary int
 
 	config                *architecture.Config
+	tokens                gguf.Vocabulary
 	int8                  bool   // keys and values are kept as int8
 	factors               Matrix // of the first rotary embedding
 	embedding, norm, head Matrix
@@ -118,8 +120,8 @@ func (m *Model) HeadRange(head int) (from, to int) {
 // Admit checks an admission against the model's id and reads the model's shape.
 // A model whose computation is not judged is refused by name.
 func Admit(id core.ModelID, a Admission) (*Model, error) {
-	if len(a.Description)+len(a.Index) > MaxAdmission {
-		return nil, fmt.Errorf("description and index take %d bytes, at most %d are possible", len(a.Description)+len(a.Index), MaxAdmission)
+	if n := len(a.Description) + len(a.Index) + len(a.Vocabulary); n > MaxAdmission {
+		return nil, fmt.Errorf("description, index and vocabulary take %d bytes, at most %d are possible", n, MaxAdmission)
 	}
 	if err := judged(a.Semantics); err != nil {
 		return nil, err
@@ -135,6 +137,7 @@ func Admit(id core.ModelID, a Admission) (*Model, error) {
 	}{
 		{"description", gguf.DescriptionLeaf(a.Description), gguf.LeafMetadata, a.DescriptionPath},
 		{"index", gguf.IndexLeaf(a.Index), gguf.LeafIndex, a.IndexPath},
+		{"vocabulary", gguf.VocabularyLeaf(a.Vocabulary), gguf.LeafVocabulary, a.VocabularyPath},
 	} {
 		if !merkle.Verify(a.Root, part.leaf, merkle.Proof[core.Hash]{Index: part.at, Size: a.Leaves, Path: part.path}) {
 			return nil, fmt.Errorf("the %s is not the one under the model root", part.name)
@@ -149,6 +152,9 @@ func Admit(id core.ModelID, a Admission) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{ID: id, Semantics: a.Semantics, Root: a.Root, Leaves: a.Leaves, int8: a.Semantics == core.SemanticsKV8}
+	if m.tokens, err = gguf.ParseVocabulary(a.Vocabulary); err != nil {
+		return nil, err
+	}
 	if m.config, err = architecture.Read(f.Metadata); err != nil {
 		return nil, err
 	}

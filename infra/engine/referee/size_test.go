@@ -95,13 +95,13 @@ func (n *null) build(t *testing.T, arch string, keys map[string]int) {
 	if n.value = n.row; n.kv8 {
 		n.value = commit.Encoded(n.kept())
 	}
-	a := referee.Admission{Semantics: core.SemanticsV1, Description: gguf.Description(m), Index: gguf.Index(f)}
+	a := referee.Admission{Semantics: core.SemanticsV1, Description: gguf.Description(m), Index: gguf.Index(f), Vocabulary: gguf.VocabularyOf(m).Encode()}
 	if n.kv8 {
 		a.Semantics = core.SemanticsKV8
 	}
 	n.leaves = n.weightTree(t, a)
 	a.Leaves = uint64(len(n.leaves))
-	a.DescriptionPath, a.IndexPath = prove(t, n.leaves, gguf.LeafMetadata), prove(t, n.leaves, gguf.LeafIndex)
+	a.DescriptionPath, a.IndexPath, a.VocabularyPath = prove(t, n.leaves, gguf.LeafMetadata), prove(t, n.leaves, gguf.LeafIndex), prove(t, n.leaves, gguf.LeafVocabulary)
 	var err error
 	a.Root = merkle.Root(n.leaves)
 	if n.model, err = referee.Admit(core.ModelVariant(a.Root, a.Semantics), a); err != nil {
@@ -131,7 +131,7 @@ func (n *null) weightTree(t *testing.T, a referee.Admission) []core.Hash {
 	}
 	leaves := make([]core.Hash, gguf.LeafWeights)
 	known := map[int]core.Hash{} // by length
-	leaves[gguf.LeafMetadata], leaves[gguf.LeafIndex] = gguf.DescriptionLeaf(a.Description), gguf.IndexLeaf(a.Index)
+	leaves[gguf.LeafMetadata], leaves[gguf.LeafIndex], leaves[gguf.LeafVocabulary] = gguf.DescriptionLeaf(a.Description), gguf.IndexLeaf(a.Index), gguf.VocabularyLeaf(a.Vocabulary)
 	for i := range tensors {
 		x := &tensors[i]
 		rows := x.Rows()

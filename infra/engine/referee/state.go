@@ -28,6 +28,8 @@ const (
 	// A search for the first wrong leaf comes before the rest.
 	NeedNodes // provider: *Nodes
 	NeedNode  // challenger: *PickNode
+
+	Proven // the claim itself shows the fault: the challenger has won
 )
 
 // Side is whose move it is.
@@ -42,7 +44,7 @@ func (p Phase) Side() Side {
 }
 
 func (p Phase) String() string {
-	names := [...]string{"?", "layer", "operator", "tiles", "tile", "chunks", "chunk", "step", "held", "nodes", "node"}
+	names := [...]string{"?", "layer", "operator", "tiles", "tile", "chunks", "chunk", "step", "held", "nodes", "node", "proven"}
 	if int(p) < len(names) {
 		return names[p]
 	}
@@ -58,6 +60,8 @@ type Claim struct {
 	Search bool
 	// Token, if set, disputes an output token instead.
 	Token *TokenClaim
+	// End, if set, disputes where the answer ends.
+	End *EndClaim
 }
 
 // State is a game between two moves.
@@ -89,6 +93,7 @@ type State struct {
 	Value                      float32 // of a score
 	Lo, Hi                     uint32  // positions of a mix's run
 	Linked                     bool    // a mix's first round is over
+	Fault                      string  // once it is proven
 	Last                       []byte  // the provider's last move, for whoever moves next
 }
 
@@ -113,6 +118,10 @@ func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
 	}
 	if c.Search {
 		return s, s.openSearch()
+	}
+	if c.End != nil {
+		s.Claim = Claim{}
+		return s, s.openEnd(m, r, c.End)
 	}
 	if t := c.Token; t != nil {
 		return s, s.openToken(m, r, t)

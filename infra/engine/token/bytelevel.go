@@ -58,19 +58,24 @@ func (t *Tokenizer) byteLevelPieces() map[string]core.Token {
 	t.pieces = make([][]byte, len(t.texts))
 	byBytes := make(map[string]core.Token, len(t.texts))
 	for i, s := range t.texts {
-		switch t.kinds[i] {
-		case Control:
-		case UserDefined:
-			t.pieces[i] = []byte(s)
-		default:
-			p := fromAlphabet(s)
-			t.pieces[i] = []byte(p)
-			if _, taken := byBytes[p]; !taken && p != "" && t.kinds[i] != Unknown && t.kinds[i] != Unused {
-				byBytes[p] = core.Token(i)
-			}
+		t.pieces[i] = byteLevelText(s, t.kinds[i])
+		p, k := string(t.pieces[i]), t.kinds[i]
+		if _, taken := byBytes[p]; !taken && p != "" && (k == Normal || k == Byte) {
+			byBytes[p] = core.Token(i)
 		}
 	}
 	return byBytes
+}
+
+// byteLevelText is what a token renders as.
+func byteLevelText(s string, k Kind) []byte {
+	switch k {
+	case Control:
+		return nil
+	case UserDefined:
+		return []byte(s)
+	}
+	return []byte(fromAlphabet(s))
 }
 
 // index numbers the symbols that merging passes through. Symbols below the

@@ -71,25 +71,33 @@ func (t *Tokenizer) initSentencePiece(m gguf.Metadata) error {
 
 // addToken files a token and returns what it renders as.
 func (sp *sentencePiece) addToken(id core.Token, s string, k Kind) []byte {
+	piece := sentencePieceText(s, k)
+	switch k {
+	case Byte:
+		if len(piece) == 1 && sp.bytes[piece[0]] == None {
+			sp.bytes[piece[0]] = id
+		}
+	case Normal:
+		if !strings.Contains(s, " ") { // no text has a space that is not a low line
+			sp.tokens.add(spaced(s), id)
+		}
+	}
+	return piece
+}
+
+// sentencePieceText is what a token renders as.
+func sentencePieceText(s string, k Kind) []byte {
 	switch k {
 	case Control, Unused:
 		return nil
 	case Unknown:
 		return []byte("\ufffd")
-	case UserDefined:
-		return []byte(spaced(s))
 	case Byte:
 		var c byte
 		if n, err := fmt.Sscanf(s, "<0x%02X>", &c); n == 1 && err == nil && len(s) == 6 {
-			if sp.bytes[c] == None {
-				sp.bytes[c] = id
-			}
 			return []byte{c}
 		}
 		return nil
-	}
-	if !strings.Contains(s, " ") { // no text has a space that is not a low line
-		sp.tokens.add(spaced(s), id)
 	}
 	return []byte(spaced(s))
 }
