@@ -37,7 +37,7 @@ func TestWeightLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	// half 1x2, norm 1x2, q4 1x2, q8 2x2 tiles.
-	if len(leaves) != 4+2+2+2+4 {
+	if len(leaves) != LeafWeights+2+2+2+4 {
 		t.Fatalf("%d leaves", len(leaves))
 	}
 	q8, _ := f.Tensor("q8")

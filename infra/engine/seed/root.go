@@ -3,4 +3,4 @@
 package seed
 
 // Root is the model root of the embedded file.
-const Root = "20dc2289f97ba2c524c9a0d7270cea0805e6d171e8cb4a8a2e50556ffc073eeb"
+const Root = "52224edceccf1c639221c213a15ad1a157afad82bed4a6101e0f9ca28495495a"

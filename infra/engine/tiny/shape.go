@@ -24,7 +24,8 @@ type Shape struct {
 	Factors                                        bool // rotary factors
 	Fused                                          bool // query, key and value in one tensor
 	Experts, Used, ExpertHidden                    int
-	Tokens                                         int // 0: Vocabulary
+	Tokens                                         int    // 0: Vocabulary
+	EOS                                            uint32 // ends answers, unless 0
 
 	Keys map[string]any // further keys of the architecture
 	KV8  bool           // keys and values are kept as int8

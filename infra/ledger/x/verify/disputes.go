@@ -24,6 +24,7 @@ const (
 	maxReceipt   = 4 << 10
 	maxClaim     = 64 << 10
 	signatureGas = 3_000
+	claimGas     = 2 // a byte
 )
 
 // receipt reads a signed receipt and checks that its provider signed it for
@@ -76,9 +77,15 @@ func (s msgServer) OpenDispute(goCtx context.Context, msg *MsgOpenDispute) (*Msg
 	if err != nil {
 		return nil, err
 	}
-	return &MsgOpenDisputeResponse{Id: d.Id}, ctx.EventManager().EmitTypedEvents(
+	if err := ctx.EventManager().EmitTypedEvents(
 		&EventOpened{Id: d.Id, Challenger: d.Challenger, Provider: d.Provider, Receipt: hex.EncodeToString(d.Receipt)},
-		&EventMoved{Id: d.Id, Side: referee.Challenger.String(), Move: "claim", Next: d.Phase, Deadline: d.Deadline})
+		&EventMoved{Id: d.Id, Side: referee.Challenger.String(), Move: "claim", Next: d.Phase, Deadline: d.Deadline}); err != nil {
+		return nil, err
+	}
+	if game.Phase == referee.Proven { // by the claim itself
+		err = s.convict(ctx, &d, game.Fault)
+	}
+	return &MsgOpenDisputeResponse{Id: d.Id}, err
 }
 
 // unproven refuses a receipt that was proven wrong before.
@@ -98,6 +105,7 @@ func (k Keeper) newGame(ctx sdk.Context, r *core.SignedReceipt, claim []byte) (*
 	if err != nil {
 		return nil, err
 	}
+	ctx.GasMeter().ConsumeGas(uint64(len(claim))*claimGas, "claim's openings")
 	var c referee.Claim
 	if err := referee.Decode(claim, &c); err != nil {
 		return nil, ErrInvalid.Wrap(err.Error())
