@@ -16,6 +16,9 @@ func ClaimText(claim []byte) string {
 	if c.Search {
 		return "the computation differs at some token and layer, to be found"
 	}
+	if e := c.End; e != nil {
+		return fmt.Sprintf("the answer ends otherwise at position %d, or should have", e.Position)
+	}
 	if t := c.Token; t != nil {
 		return fmt.Sprintf("output token %d is %d, and %d wins against it", t.Output, t.Given, t.Better)
 	}
