@@ -403,3 +403,50 @@ func BenchmarkExchange(b *testing.B) {
 	}
 	b.ReportMetric(float64(first.Microseconds())/float64(b.N), "µs/first-token")
 }
+
+// A provider that breaks an answer off because it does not like the draws gets
+// nothing for the prompt, and nothing at all before the first token; its request
+// leaves no receipt, and the next provider draws from another seed.
+func TestCheatSelectiveAbort(t *testing.T) {
+	c := newConsumer(t)
+	slow := func(e *computetest.Engine, _ *compute.Config) { e.StepTime = 2 * time.Millisecond }
+	for _, tokens := range []int{0, 25} {
+		p, next := newProvider(t, "Naxos", c.key.Address(), slow), newProvider(t, "Paros", c.key.Address(), nil)
+		r := c.order(p, prompt, 4, 100)
+		x, err := c.ask(p, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		abort := sync.OnceFunc(func() { go p.host.Close() })
+		if tokens == 0 {
+			p.host.Close()
+		}
+		part, err := c.follow(x, r.Channel, func(a *answer) {
+			if len(a.tokens) >= tokens {
+				abort()
+			}
+		})
+		if core.CodeOf(err) != core.CodeProvider {
+			t.Fatalf("after %d tokens: %v", tokens, err)
+		}
+		if tokens == 0 && len(part.tokens) > 0 || part.done != nil {
+			t.Errorf("the answer is %+v", part)
+		}
+		if n := len(p.notary.Sealed()); n != 0 {
+			t.Errorf("%d receipts of an answer that was broken off", n)
+		}
+		again := c.order(next, slices.Concat(prompt, part.tokens), 4, 100)
+		again.Resume = part.last
+		rest, err := c.whole(next, again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The one that finished has the prompt, too.
+		if due := core.NewAmount(10 * uint64(100-len(part.tokens))).Add(core.NewAmount(uint64(len(prompt)))); rest.done.Due.Cmp(due) < 0 {
+			t.Errorf("the provider that finished gets %v, want at least %v", rest.done.Due, due)
+		}
+		if again.ID == r.ID {
+			t.Error("the next provider is asked with the same id")
+		}
+	}
+}
