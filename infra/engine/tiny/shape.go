@@ -145,6 +145,9 @@ func (w *writer) header() {
 		}
 	}
 	w.b.Set("tokenizer.ggml.model", "gpt2")
+	if s.EOS != 0 {
+		w.b.Set("tokenizer.ggml.eos_token_id", s.EOS)
+	}
 	w.b.Set("tokenizer.ggml.pre", "qwen2")
 	w.b.Set("tokenizer.ggml.tokens", texts)
 	w.b.Set("tokenizer.ggml.merges", []string{"a b"})
