@@ -12,8 +12,8 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
 	"github.com/koinon-network/koinon/infra/engine/prover"
-	"github.com/koinon-network/koinon/infra/engine/prover/provertest"
 	"github.com/koinon-network/koinon/infra/engine/referee"
+	"github.com/koinon-network/koinon/infra/engine/tiny"
 	"github.com/koinon-network/koinon/infra/ledger/x/verify"
 )
 
@@ -113,18 +113,32 @@ func TestCheatWrongTemperature(t *testing.T) {
 // Every filter and penalty is one that a provider may forget.
 func TestCheatForgottenSampler(t *testing.T) {
 	honest := honestEngine(t)
-	o := newOrder(23)
-	o.sampler = core.Sampler{MaxTokens: 24, IgnoreEOS: true, Temperature: 1_500_000, TopK: 60, TopP: 900_000, RepetitionPenalty: 1_500_000, FrequencyPenalty: 1_900_000, PresencePenalty: 1_500_000,
-		Bias: []core.TokenBias{{Token: 9, Bias: 4_000_000}}}
-	if _, err := accused(t, honest, honest.answer(t, o)); err == nil {
-		t.Fatal("a true answer is accused")
-	}
-	for name, forget := range map[string]func(s *core.Sampler){
-		"top-k": func(s *core.Sampler) { s.TopK = 0 }, "top-p": func(s *core.Sampler) { s.TopP = 0 }, "bias": func(s *core.Sampler) { s.Bias = nil },
-		"penalties": func(s *core.Sampler) { s.RepetitionPenalty, s.FrequencyPenalty, s.PresencePenalty = 0, 0, 0 },
+	base := core.Sampler{MaxTokens: 24, IgnoreEOS: true, Temperature: 2_000_000}
+	for name, add := range map[string]func(s *core.Sampler){
+		"top-k": func(s *core.Sampler) { s.TopK = 4 }, "top-p": func(s *core.Sampler) { s.TopP = 500_000 }, "min-p": func(s *core.Sampler) { s.MinP = 300_000 },
+		"repetition": func(s *core.Sampler) { s.RepetitionPenalty = 2_000_000 }, "frequency": func(s *core.Sampler) { s.FrequencyPenalty = 2_000_000; s.TopK = 4 },
+		"presence": func(s *core.Sampler) { s.PresencePenalty = 2_000_000; s.TopP = 400_000 }, "bias": func(s *core.Sampler) { s.Bias = []core.TokenBias{{Token: 9, Bias: 6_000_000}} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			caught(t, honest, honest, drawnAs(t, honest, o, func(o *order) { forget(&o.sampler) }))
+			o := newOrder(23)
+			o.sampler = base
+			add(&o.sampler)
+			forget := func(o *order) {
+				filters := o.sampler
+				o.sampler = base
+				if name == "frequency" || name == "presence" { // that something may occur twice
+					o.sampler.TopK, o.sampler.TopP = filters.TopK, filters.TopP
+				}
+			}
+			truth, lie := honest.answer(t, o), drawnAs(t, honest, o, forget)
+			for slices.Equal(truth.output, lie.output) { // by chance
+				o.seed[1]++
+				truth, lie = honest.answer(t, o), drawnAs(t, honest, o, forget)
+			}
+			if _, err := accused(t, honest, truth); err == nil {
+				t.Fatal("a true answer is accused")
+			}
+			caught(t, honest, honest, lie)
 		})
 	}
 }
@@ -184,9 +198,11 @@ func TestCheatDroppedTokenAndEarlyStop(t *testing.T) {
 // The model ends its answer; the provider goes on, token by true token.
 func TestCheatPaddedTokens(t *testing.T) {
 	o := newOrder(26)
-	end := honestEngine(t).answer(t, o).output[2]
+	o.sampler.MaxTokens = 20
+	drawn := honestEngine(t).answer(t, o).output
+	at := slices.IndexFunc(drawn[1:19], func(v core.Token) bool { return v >= 256 }) // none that a byte needs
 	s := shape
-	s.EOS = uint32(end)
+	s.EOS = uint32(drawn[at+1])
 	honest := open(t, s.File(t))
 	asked := o.sampler
 	asked.IgnoreEOS = false
@@ -226,7 +242,7 @@ func TestCheatEditedText(t *testing.T) {
 	o := honest.answer(t, newOrder(28))
 	o.output = slices.Clone(o.output)
 	last := len(o.output) - 1 // its computation shows in no leaf
-	o.output[last] = (o.output[last] + 7) % provertest.Vocabulary
+	o.output[last] = (o.output[last] + 7) % tiny.Vocabulary
 	caught(t, honest, honest, o)
 }
 

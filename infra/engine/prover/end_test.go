@@ -75,8 +75,8 @@ func TestFalseEndsAreConvicted(t *testing.T) {
 		}
 		return b.String()
 	}
-	first := 2 // the token there will end answers; 0 would stand for none
-	for reference[first] == 0 || slices.Index(reference, reference[first]) != first {
+	first := 2 // the token there will end answers; those below 256 stand for bytes
+	for reference[first] < 256 || slices.Index(reference, reference[first]) != first {
 		first++
 	}
 	eos := reference[first]
