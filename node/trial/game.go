@@ -82,6 +82,10 @@ func play(ctx context.Context, m *referee.Model, receipt *core.Receipt, claim []
 		return g, fmt.Errorf("the dispute cannot be opened: %w", err)
 	}
 	g.bytes = len(claim)
+	if s.Phase == referee.Proven {
+		g.stuck, g.cause = referee.Provider, errors.New(s.Fault)
+		return g, nil
+	}
 	for s.Phase != referee.Held {
 		if g.moves++; g.moves > maxMoves {
 			return g, errors.New("a game does not end")

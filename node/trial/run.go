@@ -280,7 +280,11 @@ func (t *trial) judged(c *court) { t.result.Courts = append(t.result.Courts, Cou
 func (t *trial) pair(ctx context.Context, c *court) error {
 	i := slices.IndexFunc(t.result.Courts, func(v Court) bool { return v.Model == c.name })
 	count := &t.result.Courts[i]
-	g, where, err := c.accused(ctx)
+	lie := c.accused
+	if c.r.IntN(2) == 0 {
+		lie = c.misled
+	}
+	g, where, err := lie(ctx)
 	if err != nil {
 		return err
 	}
@@ -288,7 +292,7 @@ func (t *trial) pair(ctx context.Context, c *court) error {
 	if t.result.Lying.add(&g); g.held || g.stuck != referee.Provider {
 		t.result.Lying.Lost++
 		count.Lost++
-		t.result.fail("%s, the bit at %s: the %s has no move: %v", c.name, where, g.stuck, g.cause)
+		t.result.fail("%s, %s: the %s has no move: %v", c.name, where, g.stuck, g.cause)
 	}
 	if g, err = c.defended(ctx); err != nil {
 		return err

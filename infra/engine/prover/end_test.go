@@ -121,3 +121,38 @@ func TestFalseEndsAreConvicted(t *testing.T) {
 		})
 	}
 }
+
+// Whatever a stranger claims of a true answer, the claim alone proves nothing.
+func FuzzClaim(f *testing.F) {
+	shape := shapes[2]
+	shape.EOS = 300
+	sc := newSampledScene(f, shape, 12, 1, core.Sampler{Temperature: 900_000, MaxTokens: 6, Stop: []string{"nowhere", "elsewhere"}})
+	own, err := sc.prover.engine.(*model.Model).Replay(f.Context(), sc.computation("").Input, sc.output)
+	if err != nil || own.Finish == "" || len(sc.output) < 3 {
+		f.Fatal(own.Finish, len(sc.output), err)
+	}
+	sc.receipt.Finish = own.Finish
+	a := sc.answer()
+	f.Add(referee.Encode(leafClaim(1, 1)))
+	f.Add(referee.Encode(search))
+	f.Add(referee.Encode(sc.tokenClaim(a, 1, (sc.output[1]+1)%vocabulary)))
+	for at := range sc.output {
+		position := len(sc.input) + at
+		for first := position; first >= max(len(sc.input)-1, position-2); first-- {
+			tokens, err := sc.prover.spelt(a.tokens, len(sc.input), first, position)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(referee.Encode(referee.Claim{End: &referee.EndClaim{Sampler: sc.sampler, Request: referee.OpeningOf(&sc.head), Position: uint32(position), Tokens: tokens}}))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c referee.Claim
+		if referee.Decode(b, &c) != nil {
+			return
+		}
+		if s, err := referee.Open(sc.prover.Model, &sc.receipt, c); err == nil && s.Phase == referee.Proven {
+			t.Fatalf("a true answer is convicted: %s", s.Fault)
+		}
+	})
+}
