@@ -12,6 +12,7 @@ func TestDisputesInWords(t *testing.T) {
 		string(referee.Encode(referee.Claim{Position: 7, Layer: 2})):                                                                "the computation first differs at token 7, layer 2",
 		string(referee.Encode(referee.Claim{Token: &referee.TokenClaim{Output: 3, Given: 11, Better: 12, Path: []core.Hash{{1}}}})): "output token 3 is 11, and 12 wins against it",
 		string(referee.Encode(referee.Claim{Search: true})):                                                                         "the computation differs at some token and layer, to be found",
+		string(referee.Encode(referee.Claim{End: &referee.EndClaim{Position: 9}})):                                                  "the answer ends otherwise at position 9, or should have",
 		"":     "unreadable",
 		"\xff": "unreadable",
 	} {
