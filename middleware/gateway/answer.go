@@ -15,6 +15,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/payment"
+	"github.com/koinon-network/koinon/middleware/apikey"
 )
 
 // Call is one question on its way through the network.
@@ -68,6 +69,7 @@ func randomHash() (h core.Hash) {
 type run struct {
 	*Gateway
 	call    Call
+	caller  *apikey.Bearer // who pays the owner's money; nil is the owner
 	answer  Answer
 	start   time.Time
 	output  []core.Token // delivered over all attempts
@@ -88,10 +90,11 @@ func (g *Gateway) Answer(ctx context.Context, call Call, begun func(*Answer), em
 
 // answer is Answer under a given id, whose emit gets log-probabilities too.
 func (g *Gateway) answer(ctx context.Context, id core.RequestID, call Call, begun func(*Answer), emit func([]core.Token, []core.TokenLogprobs) error) (*Answer, error) {
-	r := &run{Gateway: g, call: call, start: time.Now(), emit: emit, begun: begun}
+	r := &run{Gateway: g, call: call, caller: callerOf(ctx), start: time.Now(), emit: emit, begun: begun}
 	r.answer.ID = id
 	err := r.attempts(ctx)
 	g.report(r, err)
+	r.caller.Count(call.Model.Name, r.answer.Usage)
 	return &r.answer, err
 }
 
@@ -211,6 +214,11 @@ func (r *run) attempt(ctx context.Context, n int, c candidate) error {
 
 	order := core.Request{Input: slices.Concat(r.call.Input, r.output), Prompt: uint32(len(r.call.Input)), Sampler: r.call.Sampler, Pooling: r.call.Pooling}
 	need := order.Worst().Cost(c.offer.PriceIn, c.offer.PriceOut)
+	hold, err := r.caller.Hold(r.call.Model.Name, need)
+	if err != nil {
+		return err
+	}
+	defer hold.Release()
 	pay, err := r.cfg.Purse.Reserve(ctx, c.provider.Address, need)
 	if err != nil {
 		return err
@@ -230,7 +238,7 @@ func (r *run) attempt(ctx context.Context, n int, c candidate) error {
 	}
 	defer x.Close()
 	req.Voucher = nil
-	a := &attempt{run: r, candidate: c, pay: pay, exchange: x, request: req, nonce: nonce, begin: time.Now(), paidAt: time.Now()}
+	a := &attempt{run: r, candidate: c, hold: hold, pay: pay, exchange: x, request: req, nonce: nonce, begin: time.Now(), paidAt: time.Now()}
 	err = a.stream(ctx)
 	if a.ours && !a.settled {
 		pay.Abandon() // the provider may have delivered more than arrived
@@ -309,6 +317,7 @@ func (r *run) request(n int, q core.Request, c candidate, pay Payment, nonce cor
 type attempt struct {
 	*run
 	candidate
+	hold     *apikey.Hold
 	pay      Payment
 	exchange core.Exchange
 	request  core.SignedRequest
@@ -360,8 +369,14 @@ func (a *attempt) chunk(ctx context.Context, c *core.Chunk) error {
 		return a.abandon(nil, err)
 	}
 	a.unpaid += len(c.Tokens)
-	if a.unpaid >= a.cfg.PayTokens || time.Since(a.paidAt) >= a.cfg.PayEvery {
-		return a.settleUp(ctx, c.Due)
+	if a.unpaid < a.cfg.PayTokens && time.Since(a.paidAt) < a.cfg.PayEvery {
+		return nil
+	}
+	if err := a.settleUp(ctx, c.Due); err != nil {
+		return err
+	}
+	if err := a.caller.Valid(); err != nil {
+		return a.abandon(nil, err)
 	}
 	return nil
 }
@@ -390,6 +405,9 @@ func (a *attempt) emitTokens(c *core.Chunk) error {
 func (a *attempt) settleUp(ctx context.Context, due core.Amount) error {
 	if due.Cmp(a.paid) <= 0 {
 		return nil
+	}
+	if err := a.hold.Spend(due.Less(a.paid)); err != nil {
+		return err
 	}
 	v, err := a.pay.Pay(ctx, due)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/verify"
+	"github.com/koinon-network/koinon/middleware/apikey"
 )
 
 // Payment is the money reserved for one request on one channel.
@@ -60,6 +61,10 @@ type Config struct {
 	// Hosts are the names under which the gateway may be called; empty allows
 	// all. It keeps web pages from reaching a loopback gateway by DNS tricks.
 	Hosts []string
+	// Keys are those by which callers other than the owner pay. Optional.
+	Keys *apikey.Book
+	// NeedKey refuses calls without one, also before the first was made.
+	NeedKey bool
 	// Version is what GET /api/version says.
 	Version string
 	Log     *slog.Logger

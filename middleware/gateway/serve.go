@@ -24,6 +24,7 @@ import (
 //	POST /api/chat, /api/generate, /api/embed, /api/show
 //	GET  /api/tags, /api/ps, /api/version
 //	GET  /v1/receipts, /v1/receipts/{id}
+//	GET  /v1/key
 //	GET  /healthz
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -44,6 +45,7 @@ func (g *Gateway) Handler() http.Handler {
 	mux.HandleFunc("GET /api/version", g.ollamaVersion)
 	mux.HandleFunc("GET /v1/receipts", g.listReceipts)
 	mux.HandleFunc("GET /v1/receipts/{id}", g.showReceipt)
+	mux.HandleFunc("GET /v1/key", g.showKey)
 	mux.HandleFunc("GET /healthz", g.health)
 	unknown := func(w http.ResponseWriter, r *http.Request) {
 		e := core.Errorf(core.CodeInvalid, "%s %s is not part of this API", r.Method, r.URL.Path)
@@ -53,7 +55,7 @@ func (g *Gateway) Handler() http.Handler {
 	}
 	mux.HandleFunc("/v1/", unknown)
 	mux.HandleFunc("/api/", unknown)
-	return g.Guard(mux)
+	return g.Guard(g.admitted(mux))
 }
 
 // Guard refuses calls under foreign host names and from foreign web pages: a
@@ -214,7 +216,8 @@ func (g *Gateway) manifests(ctx context.Context) ([]core.Manifest, error) {
 	if err != nil {
 		return nil, &core.Error{Code: core.CodeUnavailable, Message: "the ledger does not answer", Err: err}
 	}
-	return ms, nil
+	who := callerOf(ctx)
+	return slices.DeleteFunc(slices.Clone(ms), func(m core.Manifest) bool { return !who.Allows(m.Name) }), nil
 }
 
 // model finds a model by name or by root.
@@ -244,6 +247,10 @@ func clip(s string, n int) string {
 const maxReceipts = 200
 
 func (g *Gateway) listReceipts(w http.ResponseWriter, r *http.Request) {
+	if callerOf(r.Context()) != nil {
+		writeError(w, &core.Error{Code: core.CodeNotFound, Message: "receipts of all callers are listed for the owner alone", Next: "ask for yours by the id in X-Koinon-Receipt"})
+		return
+	}
 	limit := 20
 	if q := r.URL.Query().Get("limit"); q != "" {
 		n, err := strconv.Atoi(q)
