@@ -21,6 +21,7 @@ import (
 	"github.com/koinon-network/koinon/infra/payment"
 	"github.com/koinon-network/koinon/infra/verify"
 	"github.com/koinon-network/koinon/infra/vrf"
+	"github.com/koinon-network/koinon/middleware/apikey"
 	"github.com/koinon-network/koinon/middleware/gateway"
 )
 
@@ -53,6 +54,8 @@ type Gateway struct {
 	host    *p2p.Host
 	purse   *payment.Purse
 	archive *verify.Archive
+	keys    *apikey.Book
+	admin   *http.Server // of keys, at a Unix socket
 	server  *http.Server
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
@@ -83,12 +86,18 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 	if g.archive, err = verify.OpenArchive(filepath.Join(cfg.Dir, "receipts.db"), verify.ArchiveOptions{Boundaries: true}); err != nil {
 		return g, err
 	}
+	if g.keys, err = apikey.Open(filepath.Join(cfg.Dir, keyFile), apikey.Options{}); err != nil {
+		return g, err
+	}
+	if g.admin, err = apikey.Serve(filepath.Join(cfg.Dir, keySocket), g.keys); err != nil {
+		cfg.Log.Warn("keys can be managed only while the gateway is stopped", "err", err)
+	}
 	if g.host, err = p2p.New(p2p.Config{Key: cfg.PeerKey}); err != nil {
 		return g, err
 	}
 	g.Gateway = gateway.New(gateway.Config{
 		Chain: cfg.Chain, ChainID: st.EVMChainID, Dialer: g.host.Client(vrf.Verify), Signer: cfg.Wallet, Purse: gateway.FromPurse(g.purse),
-		Archive: g.archive, Codec: g.codec, Hosts: hostsOf(cfg.Listener), Version: cfg.Version, Log: cfg.Log,
+		Archive: g.archive, Codec: g.codec, Hosts: hostsOf(cfg.Listener), Keys: g.keys, NeedKey: len(hostsOf(cfg.Listener)) == 0, Version: cfg.Version, Log: cfg.Log,
 	})
 	page := console.New(console.Config{
 		Gateway: g.Gateway, Chain: cfg.Chain, Purse: g.purse, Verify: g.verdict, Disputes: cfg.Disputes,
@@ -99,8 +108,8 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 	for _, path := range []string{"/v1/", "/api/", "/healthz"} {
 		mux.Handle(path, api)
 	}
-	mux.Handle("/metrics", g.Guard(http.HandlerFunc(g.metrics)))
-	mux.Handle("/", g.Guard(page.Handler()))
+	mux.Handle("/metrics", g.Owned(http.HandlerFunc(g.metrics)))
+	mux.Handle("/", g.Owned(page.Handler()))
 	g.server = &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn), BaseContext: func(net.Listener) context.Context { return background },
@@ -113,6 +122,28 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 	g.work.Go(func() { g.prepare(background) })
 	g.work.Go(func() { g.prune(background) })
 	return g, nil
+}
+
+// Names within a gateway's folder.
+const (
+	keyFile   = "keys.db"
+	keySocket = "keys.sock"
+)
+
+// OpenKeys opens the API keys of the gateway with this home folder, be it a
+// devnet's or a role's own, and whether it runs or not.
+func OpenKeys(home string) (apikey.Owner, error) {
+	dir := filepath.Join(home, "books")
+	if _, err := os.Stat(dir); err != nil {
+		dir = filepath.Join(home, "gateway")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return nil, &core.Error{Code: core.CodeNotFound, Message: "there is no gateway in " + home, Next: "start one, or name its folder with --home DIR"}
+	}
+	if c, ok := apikey.Dial(filepath.Join(dir, keySocket)); ok {
+		return c, nil
+	}
+	return apikey.Open(filepath.Join(dir, keyFile), apikey.Options{})
 }
 
 // hostsOf are the names that lead to a listener on loopback; a listener that is
@@ -244,6 +275,12 @@ func (g *Gateway) Close() error {
 		cancel()
 	}
 	g.work.Wait()
+	if g.admin != nil {
+		errs = append(errs, g.admin.Close())
+	}
+	if g.keys != nil {
+		errs = append(errs, g.keys.Close())
+	}
 	if g.host != nil {
 		errs = append(errs, g.host.Close())
 	}

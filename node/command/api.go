@@ -21,7 +21,7 @@ func gatewayFlag(cmd *cobra.Command) {
 	if def == "" {
 		def = "http://127.0.0.1:8080"
 	}
-	cmd.Flags().String("api", def, "`URL` of the gateway (KOINON_API)")
+	cmd.Flags().String("api", def, "`URL` of the gateway (KOINON_API); KOINON_API_KEY is sent to it")
 }
 
 // call sends a request to the gateway and returns the response when it is a
@@ -41,6 +41,9 @@ func call(ctx context.Context, cmd *cobra.Command, method, path string, body any
 		return nil, usage("--api: %v", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if key := os.Getenv("KOINON_API_KEY"); key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {

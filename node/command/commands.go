@@ -16,6 +16,7 @@ var commands = []func() *cobra.Command{
 	walletCommand,
 	providerCommand,
 	gatewayCommand,
+	keyCommand,
 	modelCommand,
 	trainCommand,
 	benchCommand,

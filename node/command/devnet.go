@@ -98,8 +98,8 @@ func printDevnet(w io.Writer, i node.DevnetInfo, took time.Duration) {
 	fmt.Fprintln(w)
 }
 
-// exposure warns of an API that others than this machine can reach: it has no
-// passwords yet, and it spends money.
+// exposure warns of an API that others than this machine can reach: keys and
+// answers cross the network as they are.
 func exposure(api string) string {
 	u, err := url.Parse(api)
 	if err != nil {
@@ -108,7 +108,7 @@ func exposure(api string) string {
 	if ip := net.ParseIP(u.Hostname()); ip == nil || ip.IsLoopback() {
 		return ""
 	}
-	return "everybody who reaches " + u.Host + " can spend this gateway's money; put a proxy with passwords before it"
+	return "calls to " + u.Host + " need a key (koinon key create) and travel unencrypted; put a proxy with TLS before it"
 }
 
 // apiHint is the flag that other commands need for a gateway elsewhere than at
