@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -215,5 +216,32 @@ func TestTheSmallestModelObeysSchemas(t *testing.T) {
 	}
 	if b := post(`"max_tokens":4,"response_format":{"type":"json_object"}`); at(b, "choices", 0, "finish_reason") != "length" {
 		t.Error(b)
+	}
+}
+
+// Many tools whose schemas are more than one grammar holds are offered all the
+// same, unless they are strict.
+func TestTooManySchemas(t *testing.T) {
+	var tools []string
+	for i := range 120 {
+		var properties []string
+		for k := range 20 {
+			properties = append(properties, fmt.Sprintf(`"property_number_%d_of_tool_%d":{"enum":["one","two","three"]}`, k, i))
+		}
+		tools = append(tools, fmt.Sprintf(`{"type":"function","function":{"name":"tool%d","strict":%%v,"parameters":{"type":"object","properties":{%s},"additionalProperties":false}}}`, i, strings.Join(properties, ",")))
+	}
+	for _, strict := range []bool{false, true} {
+		var c chatRequest
+		if err := openAI.decode([]byte(`{"model":"m","messages":[],"tools":[`+strings.ReplaceAll(strings.Join(tools, ","), "%v", fmt.Sprint(strict))+`]}`), &c); err != nil {
+			t.Fatal(err)
+		}
+		b, err := newToolbox(c.Tools, c.ToolChoice, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.constraint(chat.Hermes(), "")
+		if strict != (core.CodeOf(err) == core.CodeTooLarge) || !strict && (err != nil || len(got.Grammar) > core.MaxGrammar) {
+			t.Errorf("strict %v: %v", strict, err)
+		}
 	}
 }

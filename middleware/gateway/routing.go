@@ -88,15 +88,17 @@ const (
 
 // names are the models to try, in order.
 func (p *routing) names() ([]string, error) {
-	names := p.Models
-	if p.Model != "" && !slices.Contains(names, p.Model) {
-		names = append([]string{p.Model}, names...)
+	if len(p.Models) > maxModels {
+		return nil, invalid("models", "models: %d, at most %d are possible", len(p.Models), maxModels)
 	}
-	switch {
-	case len(names) == 0:
+	var names []string
+	for _, n := range append([]string{p.Model}, p.Models...) {
+		if n != "" && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	if len(names) == 0 {
 		return nil, invalid("model", "model: say which model to ask; GET /v1/models lists them")
-	case len(names) > maxModels:
-		return nil, invalid("models", "models: %d, at most %d are possible", len(names), maxModels)
 	}
 	return names, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/chat"
+	"github.com/koinon-network/koinon/infra/engine/grammar"
 )
 
 // toolOffer is one element of tools.
@@ -136,10 +137,26 @@ func plain(offers []toolOffer) []chat.Tool {
 }
 
 // constraint is the language of answers that may call the tools, or be in the
-// format of the grammar other, "" for any text.
+// format of the grammar other, "" for any text. Where all their schemas are more
+// than one grammar holds, tools without strict take any object.
 func (b *toolbox) constraint(f *chat.ToolFormat, other string) (*core.Constraint, error) {
+	c, err := b.language(f, other, false)
+	if core.CodeOf(err) == core.CodeTooLarge {
+		c, err = b.language(f, other, true)
+	}
+	return c, err
+}
+
+func (b *toolbox) language(f *chat.ToolFormat, other string, loose bool) (*core.Constraint, error) {
 	var rules strings.Builder
+	if loose {
+		rules.WriteString(prefixed(grammar.JSONObject(), "any-") + "\n")
+	}
 	for i, t := range b.usable {
+		if loose && !t.strict {
+			fmt.Fprintf(&rules, "tool%d-root ::= any-root\n", i)
+			continue
+		}
 		g, err := t.arguments(i)
 		if err != nil {
 			return nil, err
@@ -188,9 +205,8 @@ func (t *toolOffer) arguments(i int) (string, error) {
 
 func limited(text, trigger string) (*core.Constraint, error) {
 	if len(text) > core.MaxGrammar {
-		e := invalid("tools", "tools: their grammar has %d bytes, at most %d are possible", len(text), core.MaxGrammar)
-		e.Next = "offer fewer tools, or simpler parameters"
-		return nil, e
+		return nil, &core.Error{Code: core.CodeTooLarge, Param: "tools", Next: "offer fewer tools, or simpler parameters",
+			Message: fmt.Sprintf("tools: their grammar has %d bytes, at most %d are possible", len(text), core.MaxGrammar)}
 	}
 	return &core.Constraint{Grammar: text, Trigger: trigger}, nil
 }

@@ -65,10 +65,10 @@ func (t *turns) all(name string) ([]Message, error) {
 	return t.said, t.open.missing(name)
 }
 
-// spoken is a string or a list of parts, each of a type that has text.
+// spoken is what somebody says in a request: a string, or a list of parts.
 type spoken string
 
-// partsOf reads text, or parts of the given types; what else a part holds is
+// read takes a string, or parts of the given types, joined; any other part is
 // refused by its type.
 func (s *spoken) read(at string, b []byte, types ...string) error {
 	if len(b) == 0 || string(b) == "null" {
