@@ -365,7 +365,7 @@ func TestHonestProvidersWin(t *testing.T) {
 }
 
 // A hundred challengers at once cost an honest provider nothing.
-func TestAHundredSybilsPay(t *testing.T) {
+func TestCheatAHundredSybils(t *testing.T) {
 	honest := open(t, shape.File(t))
 	o := honest.answer(t, newOrder(5))
 	s := newScene(t, honest, o)
@@ -393,7 +393,7 @@ func TestAHundredSybilsPay(t *testing.T) {
 }
 
 // Two receipts for one request need no game.
-func TestTwoReceiptsForOneRequest(t *testing.T) {
+func TestCheatTwoReceiptsForOneRequest(t *testing.T) {
 	honest := open(t, shape.File(t))
 	o := honest.answer(t, newOrder(7))
 	s := newScene(t, honest, o)
@@ -475,7 +475,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // A provider that unbonds in mid-dispute does not get away with it.
-func TestUnbondingInMidDispute(t *testing.T) {
+func TestCheatUnbondingInMidDispute(t *testing.T) {
 	b := shape.File(t)
 	honest := open(t, b)
 	cheat := open(t, changed(t, b, "blk.0.attn_k.weight", func(d []byte) { d[40] ^= 2 }))
