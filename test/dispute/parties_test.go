@@ -83,12 +83,16 @@ func (c *court) OpenDisputes(_ context.Context, party core.Address) (out []core.
 	return out, nil
 }
 
-func (c *court) OpenDispute(_ context.Context, r core.SignedReceipt, claim []byte) (uint64, error) {
+func (c *court) OpenDispute(ctx context.Context, r core.SignedReceipt, claim []byte) (uint64, error) {
 	raw, err := json.Marshal(r)
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.deliver(&chain.MsgOpenDispute{Challenger: text(c.key), Receipt: raw, Claim: claim})
+	if err := c.deliver(&chain.MsgOpenDispute{Challenger: text(c.key), Receipt: raw, Claim: claim}); err != nil {
+		return 0, err
+	}
+	ds, err := c.Disputes(ctx, 0)
+	return ds[len(ds)-1].ID, err
 }
 
 func (c *court) MoveDispute(_ context.Context, id uint64, move []byte) error {
