@@ -184,11 +184,11 @@ func (a *Auditor) accuse(ctx context.Context, ev core.Evidence, engine core.Engi
 		return err
 	}
 	a.opt.Report(Incident{Kind: Opened, Receipt: id, Provider: ev.Receipt.Provider, Dispute: n, Text: "opened"})
-	d, err := a.opt.Court.Dispute(ctx, n)
-	if err == nil && d.Winner != "" { // the claim itself was proof
+	// The claim itself may have been proof.
+	if d, err := a.opt.Court.Dispute(ctx, n); err == nil && d.Winner != "" {
 		a.opt.Report(Incident{Verdicts, id, ev.Receipt.Provider, n, d.Winner, verdictText(&d)})
 	}
-	return err
+	return nil
 }
 
 var auditedKey = []byte("audited") // in the meta bucket: the last order looked at
