@@ -19,8 +19,9 @@ of random size. Verify each one under other threads and chunks, and a forgery of
 each one, bent in one way at a random place: by an editor of the file, or by the
 provider, who signs the lie. Play disputes of a provider with one bent weight
 against an honest challenger, and of an honest provider against one who points
-at random, by the rules of the chain. Measure the moves, their bytes, the check
-of a step, and what an audit costs.
+at random, by the rules of the chain: half of them about small random models, of
+every architecture in turn. Measure the moves, their bytes, the check of a step,
+and what an audit costs.
 
 The exit code is 1 where a forgery matched, an honest answer did not, or the
 honest side of a dispute lost.`,

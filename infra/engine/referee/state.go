@@ -388,16 +388,6 @@ func (s *State) pickTile(m *Model, v *PickTile) error {
 	return nil
 }
 
-// Runs is the number of runs into which a mix's positions are cut, and their
-// length.
-func Runs(positions int) (n, length int) {
-	length = (positions + mixFan - 1) / mixFan
-	return (positions + length - 1) / length, length
-}
-
-// mixFan is how many runs of positions a round of a mix shows.
-const mixFan = 32
-
 func (s *State) chunks(m *Model, v *Chunks) error {
 	if s.Phase != NeedChunks || s.counting() {
 		return errWrong
@@ -472,83 +462,6 @@ func (s *State) linearChunks(m *Model, o *Operator, v *Chunks) error {
 		}
 	}
 	return nil
-}
-
-func (s *State) mixChunks(m *Model, o *Operator, v *Chunks) error {
-	n, _ := Runs(int(s.Hi - s.Lo))
-	if len(v.Sums) != n {
-		return fmt.Errorf("%d partial sums for %d runs", len(v.Sums), n)
-	}
-	if !s.Linked {
-		return s.linkMix(m, o, v)
-	}
-	if v.Sums[n-1] != s.Sums[1] {
-		return errors.New("the last partial sum is not the one of the run")
-	}
-	return nil
-}
-
-// linkMix checks a mix's first round: the part's last sums, divided, are its part
-// of the result.
-func (s *State) linkMix(m *Model, o *Operator, v *Chunks) error {
-	part, last := int(s.Tile), len(v.Sums)-1
-	e, head := v.Exp, m.HeadOf(part)
-	if e == nil || len(e.Segments) != m.Heads() || e.Segments[head] != e.Softmax.Segment(e.Weights) || HeadsCommitment(e.Segments) != s.Results[o.B] {
-		return errors.New("maximum and sums are not those of the head's exp")
-	}
-	weights := e.Weights
-	if m.int8 {
-		if len(v.Weighed) != m.Parts() || HeadsCommitment(v.Weighed) != s.Results[o.A] {
-			return errors.New("the weights by scales are not those of the result")
-		}
-		weights = v.Weighed[part]
-	}
-	if err := s.linkParts(m, o, v); err != nil {
-		return err
-	}
-	if len(v.Values) != m.MixState() || commit.Tile(v.Values) != v.Sums[last] {
-		return errors.New("the last partial sum is not the part's")
-	}
-	shown, err := s.lastTiles()
-	if err != nil {
-		return err
-	}
-	own := append([]float32(nil), v.Values[:m.Part()]...)
-	spec.AttentionFinish(own, e.Softmax.Lanes.Total())
-	if !gives(own, shown.Segments[part]) {
-		return errors.New("the sums do not give the part of the result")
-	}
-	s.Linked, s.Target = true, weights
-	return nil
-}
-
-// linkParts checks that the parts which were shown are those of the tiles that
-// hold the part in question.
-func (s *State) linkParts(m *Model, o *Operator, v *Chunks) error {
-	shown, err := s.lastTiles()
-	if err != nil {
-		return err
-	}
-	d := m.Part()
-	from, to := PartsAround(d, o.Len, int(s.Tile))
-	y, err := v.Result.open(s.Results[s.Operator], o.Len, from, to)
-	if err != nil {
-		return err
-	}
-	for at := from; at < to; at += d {
-		if commit.Tile(y[at-from:at-from+d]) != shown.Segments[at/d] {
-			return errors.New("the parts are not those of the tile")
-		}
-	}
-	return nil
-}
-
-// PartsAround is the range of numbers of a vector of n, made of parts of d, that
-// belong to the parts in the tiles that hold some of this part.
-func PartsAround(d, n, part int) (from, to int) {
-	from = part * d / commit.TileLen * commit.TileLen / d * d
-	to = (((part+1)*d-1)/commit.TileLen + 1) * commit.TileLen
-	return from, min(n, (to+d-1)/d*d)
 }
 
 func (s *State) pickChunk(m *Model, v *PickChunk) error {
