@@ -25,13 +25,13 @@ func TestModelsAreRefusedByName(t *testing.T) {
 		"architecture":      {arch: "mamba", says: `the architecture "mamba" is not supported`},
 		"unknown key":       {arch: "llama", keys: map[string]any{"attention.sinks": true}, says: "llama.attention.sinks is not supported"},
 		"wide heads":        {arch: "llama", keys: map[string]any{"attention.key_length": uint32(512), "attention.value_length": uint32(512)}, says: "models with heads of 512 are not judged, at most of 256"},
-		"many heads":        {arch: "llama", keys: map[string]any{"attention.head_count": uint32(512), "embedding_length": uint32(512)}, says: "a leaf has 1024 segments"},
+		"many heads":        {arch: "llama", keys: map[string]any{"attention.head_count": uint32(512), "attention.key_length": uint32(16), "attention.value_length": uint32(16)}, says: "a leaf has 1024 segments"},
 		"many experts":      {arch: "llama", keys: mixture, says: "mixtures that use 2 of 300 experts are not judged, at most 16 of 256"},
 		"odd heads in int8": {arch: "llama", semantics: core.SemanticsKV8, says: "need heads of a multiple of 32 elements, these have 16"},
 		"wide rows in int8": {arch: "llama", semantics: core.SemanticsKV8, keys: map[string]any{"attention.head_count": uint32(64), "attention.key_length": uint32(256), "attention.value_length": uint32(256)},
 			says: "int8 rows of 16384 elements are not judged, at most of 8192"},
 		"unknown semantics": {arch: "llama", semantics: 1 | 1<<20, says: "semantics version 1048577 is not judged"},
-		"long rows": {arch: "llama", keys: map[string]any{"embedding_length": uint32(1 << 16)},
+		"long rows": {arch: "llama", keys: map[string]any{"embedding_length": uint32(1 << 16), "attention.key_length": uint32(64), "attention.value_length": uint32(64)},
 			tensor: gguf.Tensor{Name: "token_embd.weight", Type: gguf.Q8_0, Dims: []uint64{1 << 16, 300}}, says: `a tile of the tensor "token_embd.weight" has 1024 partial sums, at most 960 are possible`},
 		"a missing tensor": {arch: "qwen3", says: `the tensor "token_embd.weight" is missing`},
 	} {
@@ -46,7 +46,8 @@ func TestModelsAreRefusedByName(t *testing.T) {
 			if c.tensor.Name == "" {
 				c.tensor = gguf.Tensor{Name: "none", Type: gguf.F32, Dims: []uint64{4}}
 			}
-			a := referee.Admission{Semantics: max(c.semantics, core.SemanticsV1), Description: gguf.Description(m), Index: gguf.Index(&gguf.File{Tensors: []gguf.Tensor{c.tensor}})}
+			a := referee.Admission{Semantics: max(c.semantics, core.SemanticsV1), Description: gguf.Description(m), Vocabulary: gguf.VocabularyOf(m).Encode(),
+				Index: gguf.Index(&gguf.File{Tensors: []gguf.Tensor{c.tensor}})}
 			var err error
 			if a.Root, err = admitted(&a); err != nil {
 				t.Fatal(err)
