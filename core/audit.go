@@ -62,6 +62,7 @@ type Audit struct {
 	Duties   []Duty  `json:"duties"`
 	Canary   Address `json:"canary"` // whose canary it was, or zero
 	Withheld bool    `json:"withheld,omitempty"`
+	Signed   Bytes   `json:"-"` // the receipt in JSON, once somebody showed it
 }
 
 // Duty is one auditor's part of an audit.
@@ -102,7 +103,7 @@ type Docket interface {
 	Demand(ctx context.Context, audit uint64, key Hash) error
 	// Supply sends one piece; the receipt and its path go with the first.
 	Supply(ctx context.Context, audit uint64, auditor Address, p Placed, size, offset uint32, data []byte) error
-	Expose(ctx context.Context, audit uint64, key []byte) (fault string, err error)
+	Expose(ctx context.Context, audit uint64, key []byte) error
 	// Payload is what a provider supplied so far.
 	Payload(ctx context.Context, audit uint64, auditor Address) ([]byte, error)
 }
@@ -111,6 +112,12 @@ type Docket interface {
 type Placed struct {
 	Receipt SignedReceipt      `json:"receipt"`
 	Place   merkle.Proof[Hash] `json:"place"`
+}
+
+// Handed is what a provider hands to a drawn auditor.
+type Handed struct {
+	Evidence Evidence           `json:"evidence"` // without leaves
+	Place    merkle.Proof[Hash] `json:"place"`    // of the receipt in its batch
 }
 
 // Revelation opens a commitment.

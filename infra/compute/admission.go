@@ -50,6 +50,11 @@ func (w *Worker) check(ctx context.Context, r *core.SignedRequest) error {
 			return err
 		}
 	}
+	if n := core.PayloadBound(&r.Request, w.info.Vocabulary); n > core.MaxPayload {
+		e := core.Errorf(core.CodeTooLarge, "request and answer could take %d bytes; at most %d can be shown to an auditor on chain", n, core.MaxPayload)
+		e.Next = "ask for fewer tokens, or with a smaller grammar"
+		return e
+	}
 	return w.checkResume(ctx, r)
 }
 

@@ -121,7 +121,7 @@ func (a *Auditor) audit(ctx context.Context, id core.ReceiptID) error {
 	if engine == nil || advocate == nil || ev.Receipt.Expiry <= a.opt.Now().Unix() {
 		return nil
 	}
-	report, err := Verify(ctx, ev, engine, Facts{})
+	report, own, err := examine(ctx, ev, engine, Facts{})
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (a *Auditor) audit(ctx context.Context, id core.ReceiptID) error {
 		return nil
 	}
 	a.opt.Report(Incident{Kind: Audited, Receipt: id, Provider: ev.Receipt.Provider, Text: report.Message})
-	err = a.accuse(ctx, ev, engine, advocate)
+	err = a.opt.accuse(ctx, ev, own, advocate)
 	if core.CodeOf(err) == core.CodeInvalid { // no court takes it
 		a.opt.Log.Warn("a wrong answer cannot be disputed", "receipt", id, "err", err)
 		return nil
@@ -139,22 +139,24 @@ func (a *Auditor) audit(ctx context.Context, id core.ReceiptID) error {
 	return err
 }
 
-func (a *Auditor) accuse(ctx context.Context, ev core.Evidence, engine core.Engine, advocate core.Advocate) error {
+// accuse opens a dispute about a wrong answer, given what the engine itself made
+// of it, unless this account has or another one was won.
+func (o *LitigantOptions) accuse(ctx context.Context, ev core.Evidence, own core.Replayed, advocate core.Advocate) error {
 	id := ev.Receipt.Digest()
-	ended, err := a.opt.Court.Disputes(ctx, 0)
+	ended, err := o.Court.Disputes(ctx, 0)
 	if err != nil {
 		return err
 	}
-	open, err := a.opt.Court.OpenDisputes(ctx, a.opt.Court.Address())
+	open, err := o.Court.OpenDisputes(ctx, o.Court.Address())
 	if err != nil {
 		return err
 	}
 	for _, d := range append(open, ended...) {
-		if d.Receipt == id && (d.Challenger == a.opt.Court.Address() || d.Winner == core.SideChallenger) {
+		if d.Receipt == id && (d.Challenger == o.Court.Address() || d.Winner == core.SideChallenger) {
 			return nil
 		}
 	}
-	judged, err := a.opt.Court.Judged(ctx, ev.Receipt.Model)
+	judged, err := o.Court.Judged(ctx, ev.Receipt.Model)
 	if err != nil {
 		return err
 	}
@@ -163,7 +165,7 @@ func (a *Auditor) accuse(ctx context.Context, ev core.Evidence, engine core.Engi
 		if err != nil {
 			return err
 		}
-		if err := a.opt.Court.AdmitModel(ctx, ev.Receipt.Model, admission); err != nil {
+		if err := o.Court.AdmitModel(ctx, ev.Receipt.Model, admission); err != nil {
 			return err
 		}
 	}
@@ -171,22 +173,18 @@ func (a *Auditor) accuse(ctx context.Context, ev core.Evidence, engine core.Engi
 	if err != nil {
 		return err
 	}
-	own, err := engine.Replay(ctx, c.Input, c.Output)
-	if err != nil {
-		return err
-	}
 	claim, err := advocate.Accuse(ctx, c, own)
 	if err != nil {
 		return err
 	}
-	n, err := a.opt.Court.OpenDispute(ctx, ev.Receipt, claim)
+	n, err := o.Court.OpenDispute(ctx, ev.Receipt, claim)
 	if err != nil {
 		return err
 	}
-	a.opt.Report(Incident{Kind: Opened, Receipt: id, Provider: ev.Receipt.Provider, Dispute: n, Text: "opened"})
+	o.Report(Incident{Kind: Opened, Receipt: id, Provider: ev.Receipt.Provider, Dispute: n, Text: "opened"})
 	// The claim itself may have been proof.
-	if d, err := a.opt.Court.Dispute(ctx, n); err == nil && d.Winner != "" {
-		a.opt.Report(Incident{Verdicts, id, ev.Receipt.Provider, n, d.Winner, verdictText(&d)})
+	if d, err := o.Court.Dispute(ctx, n); err == nil && d.Winner != "" {
+		o.Report(Incident{Verdicts, id, ev.Receipt.Provider, n, d.Winner, verdictText(&d)})
 	}
 	return nil
 }

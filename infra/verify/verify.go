@@ -13,30 +13,39 @@ import (
 // with engine, which must have the receipt's model open. It returns an error
 // only when the engine could not do the work; a wrong answer is a Report.
 func Verify(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) (Report, error) {
+	r, _, err := examine(ctx, ev, engine, f)
+	return r, err
+}
+
+// examine is Verify, and returns what the engine itself makes of the answer as
+// far as it had to find out.
+func examine(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) (Report, core.Replayed, error) {
+	var own core.Replayed
 	out, seed := check(&ev, f)
 	if out.Verdict != Matches {
-		return out, nil
+		return out, own, nil
 	}
 	info := engine.Info()
 	if bad := sameModel(&ev, info); bad != nil {
 		bad.Receipt, bad.Consumer = out.Receipt, out.Consumer
-		return bad.Report, nil
+		return bad.Report, own, nil
 	}
 	if ev.Request.Pooling != "" {
-		return embedding(ctx, &ev, engine, out)
+		r, err := embedding(ctx, &ev, engine, out)
+		return r, own, err
 	}
 	if len(ev.Output) == 0 {
 		if ev.Receipt.Finish != core.FinishCancelled {
 			bad := reject(FinishDiffers, "receipt.finish", "an answer without tokens can only be a cancelled one")
 			bad.Receipt, bad.Consumer = out.Receipt, out.Consumer
-			return bad.Report, nil
+			return bad.Report, own, nil
 		}
 		out.Message = "matches: the answer was cancelled before its first token"
-		return out, nil
+		return out, own, nil
 	}
 	replayed, err := engine.Replay(ctx, input(&ev, seed), ev.Output)
 	if err != nil {
-		return Report{}, fmt.Errorf("the answer could not be re-executed: %w", err)
+		return Report{}, own, fmt.Errorf("the answer could not be re-executed: %w", err)
 	}
 	bad := compare(&ev, replayed)
 	if bad == nil {
@@ -45,7 +54,7 @@ func Verify(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) 
 			what = "their log-probabilities, the end"
 		}
 		out.Message = fmt.Sprintf("matches: all %d tokens, %s and the boundary root are this engine's own", len(ev.Output), what)
-		return out, nil
+		return out, replayed, nil
 	}
 	if bad.Boundary == nil {
 		bad.Boundary = firstLeaf(&ev, replayed.Boundaries)
@@ -54,7 +63,7 @@ func Verify(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts) 
 		bad.Message += fmt.Sprintf("; the computation first differs at token %d, layer %d", bad.Boundary.Token, bad.Boundary.Layer)
 	}
 	bad.Receipt, bad.Consumer, bad.Unchecked = out.Receipt, out.Consumer, out.Unchecked
-	return bad.Report, nil
+	return bad.Report, replayed, nil
 }
 
 func sameModel(ev *core.Evidence, info core.ModelInfo) *Rejected {

@@ -153,7 +153,7 @@ func (k Keeper) show(ctx sdk.Context, p AuditParams, a *Audit, raw []byte, path 
 	if core.Address(provider) != r.Provider || core.Hash(a.Model) != r.Model {
 		return ErrReceipt.Wrap("it is of another provider or model than the batch")
 	}
-	a.Receipt, a.BoundaryRoot = id[:], r.BoundaryRoot[:]
+	a.Receipt, a.Signed, a.BoundaryRoot = id[:], raw, r.BoundaryRoot[:]
 	a.Traced = !r.BoundaryRoot.IsZero() && r.Output > 0
 	a.Pay = cost(r).MulRaw(int64(p.PayPoints)).QuoRaw(Basis)
 	return k.audit.shown.Set(ctx, collections.Join(a.Receipt, a.Id))

@@ -156,8 +156,8 @@ func (w *crowd) supply(r *rapid.T) {
 }
 
 func (w *crowd) expose(r *rapid.T) {
-	a, ans, _, i := w.pickAudit(r)
-	w.try(&verify.MsgExpose{Auditor: a.Duties[i].Auditor, Audit: a.Id, Key: w.key.Bytes(), Receipt: raw(ans.receipt)})
+	a, _, _, i := w.pickAudit(r)
+	w.try(&verify.MsgExpose{Auditor: a.Duties[i].Auditor, Audit: a.Id, Key: w.key.Bytes()})
 }
 
 func (w *crowd) unmask(r *rapid.T) {

@@ -493,7 +493,7 @@ func TestPayloads(t *testing.T) {
 		}
 		h.refuse(&verify.MsgExpose{Auditor: name(k), Audit: 1, Key: bytes.Repeat([]byte{8}, 32), Receipt: raw(ans.receipt)}, verify.ErrInvalid)
 		// Exposing what is right costs the auditor.
-		h.must(&verify.MsgExpose{Auditor: name(k), Audit: 1, Key: key.Bytes(), Receipt: raw(ans.receipt)})
+		h.must(&verify.MsgExpose{Auditor: name(k), Audit: 1, Key: key.Bytes()})
 		h.outcome(1, k, "exposed")
 		h.equal("the auditor's bond", h.auditor(k).Bond, duty-10)
 	})
@@ -509,7 +509,7 @@ func TestPayloads(t *testing.T) {
 				t.Fatal(err)
 			}
 			supply(h, k, ans, sealed)
-			h.must(&verify.MsgExpose{Auditor: name(k), Audit: 1, Key: key.Bytes(), Receipt: raw(ans.receipt)})
+			h.must(&verify.MsgExpose{Auditor: name(k), Audit: 1, Key: key.Bytes()})
 			h.outcome(1, k, "withheld")
 			h.equal("burned", h.c.Burned(), 490)
 		})
@@ -517,7 +517,7 @@ func TestPayloads(t *testing.T) {
 	t.Run("garbage", func(t *testing.T) {
 		h, ans, k := begin(t)
 		supply(h, k, ans, bytes.Repeat([]byte{1}, 500))
-		h.must(&verify.MsgExpose{Auditor: name(k), Audit: 1, Key: key.Bytes(), Receipt: raw(ans.receipt)})
+		h.must(&verify.MsgExpose{Auditor: name(k), Audit: 1, Key: key.Bytes()})
 		h.outcome(1, k, "withheld")
 	})
 }

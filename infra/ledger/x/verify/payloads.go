@@ -115,12 +115,9 @@ func (s msgServer) Expose(goCtx context.Context, msg *MsgExpose) (*MsgExposeResp
 	if !core.OneTimeKey(msg.Key, core.Hash(d.Key)) {
 		return nil, ErrInvalid.Wrap("this is not the private key of the demand's")
 	}
-	r, err := s.receipt(ctx, msg.Receipt)
+	r, err := s.receipt(ctx, a.Signed)
 	if err != nil {
 		return nil, err
-	}
-	if r.Digest() != core.Hash(a.Receipt) {
-		return nil, ErrReceipt.Wrap("it is not the audited one")
 	}
 	ctx.GasMeter().ConsumeGas(openGas*uint64(d.Size_), "opening a payload")
 	sealed, err := s.sealed(ctx, a.Id, x)
