@@ -65,6 +65,7 @@ type Court interface {
 // Computation is an answer in question: what it was computed from, and what
 // came out.
 type Computation struct {
+	Receipt Receipt
 	Request RequestHead
 	Input   SequenceInput
 	Output  []Token

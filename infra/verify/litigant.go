@@ -282,5 +282,5 @@ func computation(ev *core.Evidence) (core.Computation, error) {
 	if report.Verdict != Matches {
 		return core.Computation{}, core.Errorf(core.CodeInvalid, "the evidence at hand is no evidence: %s", report.Message)
 	}
-	return core.Computation{Request: ev.Request.Head(), Input: input(ev, seed), Output: ev.Output, Finish: ev.Receipt.Finish, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}, nil
+	return core.Computation{Receipt: ev.Receipt.Receipt, Request: ev.Request.Head(), Input: input(ev, seed), Output: ev.Output, Finish: ev.Receipt.Finish, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/core/merkle"
 	"github.com/koinon-network/koinon/infra/engine/prover"
+	"github.com/koinon-network/koinon/infra/engine/referee"
 	"github.com/koinon-network/koinon/infra/ledger/fixture"
 	chain "github.com/koinon-network/koinon/infra/ledger/x/verify"
 	"github.com/koinon-network/koinon/infra/verify"
@@ -225,5 +226,44 @@ func TestCheatChallengerGoneOffline(t *testing.T) {
 	}
 	if !frozen || !stakeOf(s).IsZero() {
 		t.Errorf("the stake was free in between (%t), %s are left", !frozen, stakeOf(s))
+	}
+}
+
+// A leaf whose contents are true and whose salt is not that of its request is
+// false: an auditor that finds it shows the salt, and is not left with nothing to
+// say. Of a true leaf nobody can say so.
+func TestCheatWrongSalt(t *testing.T) {
+	honest := open(t, shape.File(t))
+	for name, wrong := range map[string]bool{"wrong": true, "true": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, honest, newOrder(1))
+			ev := s.ordered(honest, honest, 22)
+			o := s.order
+			if wrong {
+				o.salt = core.Hash{9} // for all leaves: the computation is right
+				o = honest.answer(t, o)
+				s.resign(func(r *core.Receipt) { r.BoundaryRoot = merkle.Root(o.leaves) })
+				ev.Receipt = s.receipt
+			}
+			const id = 1
+			s.deliver(s.openMsg(challenger, referee.Claim{})) // the first leaf
+			if err := s.move(id, provider, honest.side(o, o.leaves)); err != nil {
+				t.Fatal(err)
+			}
+			accuser := honest.side(s.order, nil)
+			q := ev.Request.Request.Head()
+			if err := accuser.Salted(ev.Receipt.Receipt, &q, s.order.seed); err != nil {
+				t.Fatal(err)
+			}
+			if !wrong {
+				b, _ := json.Marshal(ev.Receipt.Receipt)
+				m := &referee.WrongSalt{Receipt: b, Request: referee.OpeningOf(&q), Seed: s.order.seed}
+				s.refuse("a true salt", chain.ErrMove, &chain.MsgMove{Sender: text(challenger), Dispute: id, Move: referee.EncodeMove(m)})
+			}
+			err := s.move(id, challenger, accuser)
+			if d := s.dispute(id); wrong && (err != nil || d.Winner != "challenger") || !wrong && d.Winner != "" {
+				t.Errorf("%v; the winner is %q: %s", err, d.Winner, d.Cause)
+			}
+		})
 	}
 }

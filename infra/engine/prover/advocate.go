@@ -49,6 +49,9 @@ func (v *Advocate) answer(c core.Computation) *Answer {
 		clear(v.answers)
 	}
 	a := v.prover.Answer(c.Input.Input, c.Output, c.Boundaries, c.Input.Salt)
+	if err := a.Salted(c.Receipt, &c.Request, c.Input.Seed); err != nil {
+		a.salted = nil
+	}
 	v.answers[key] = a
 	return a
 }

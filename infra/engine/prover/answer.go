@@ -2,6 +2,7 @@ package prover
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -24,6 +25,8 @@ type Answer struct {
 	leaves []core.Hash // under the receipt's boundary root
 	salt   core.Hash   // the receipt's salt key
 
+	salted *referee.WrongSalt // what shows a wrong salt, where it is at hand
+
 	claim referee.Claim
 	trace *trace
 	draw  *draw // of a token
@@ -34,6 +37,14 @@ type Answer struct {
 // except in a search, where it needs those of its own computation.
 func (p *Prover) Answer(input, output []core.Token, leaves []core.Hash, salt core.Hash) *Answer {
 	return &Answer{prover: p, tokens: append(append([]core.Token(nil), input...), output...), inputs: len(input), leaves: leaves, salt: salt}
+}
+
+// Salted gives the challenger's side what it needs to show that a leaf has
+// another salt than its request.
+func (a *Answer) Salted(r core.Receipt, h *core.RequestHead, seed core.Seed) error {
+	b, err := json.Marshal(r)
+	a.salted = &referee.WrongSalt{Receipt: b, Request: referee.OpeningOf(h), Seed: seed}
+	return err
 }
 
 // TokenPath is the place of an output token among the output's.

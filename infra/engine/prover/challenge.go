@@ -68,6 +68,9 @@ func (a *Answer) pickOperator(v *referee.Layer) (referee.Move, error) {
 		}
 		return m, nil
 	}
+	if t, l := a.claim.Position, a.claim.Layer; a.salted != nil && v.Leaf.Salt != core.BoundarySalt(a.salt, t, l) {
+		return a.salted, nil
+	}
 	return nil, ErrNothing
 }
 

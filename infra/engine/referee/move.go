@@ -190,7 +190,7 @@ func DecodeMove(b []byte) (Move, error) {
 		return nil, fmt.Errorf("a move of %d bytes, possible are 1 to %d", len(b), MaxMove)
 	}
 	for _, m := range []Move{&Layer{}, &Claims{}, &PickOperator{}, &PickLogit{}, &Tiles{}, &PickTile{}, &Chunks{}, &PickChunk{}, &Step{}, &Nodes{}, &PickNode{},
-		&PickCount{}, &PickSum{}, &Sums{}, &Logits{}, &Counts{}} {
+		&PickCount{}, &PickSum{}, &Sums{}, &Logits{}, &Counts{}, &WrongSalt{}} {
 		if m.tag() == b[0] {
 			return m, Decode(b[1:], m)
 		}
@@ -256,5 +256,5 @@ func (s *Softmax) Segment(weights core.Hash) core.Hash {
 // Name is a move's kind, for people.
 func Name(m Move) string {
 	return map[uint8]string{1: "layer", 2: "claims", 3: "pick operator", 4: "pick logit", 5: "tiles", 6: "pick tile", 7: "chunks", 8: "pick chunk", 9: "step",
-		10: "nodes", 11: "pick node", 20: "pick count", 21: "pick sum", 22: "sums", 23: "logits", 24: "counts"}[m.tag()]
+		10: "nodes", 11: "pick node", 20: "pick count", 21: "pick sum", 22: "sums", 23: "logits", 24: "counts", 40: "wrong salt"}[m.tag()]
 }

@@ -69,6 +69,7 @@ type State struct {
 	// What the receipt fixes. Semantics are the rules of the game, from its
 	// beginning to its end.
 	Semantics                           uint32
+	Receipt                             core.Hash // its id
 	BoundaryRoot, InputHash, OutputHash core.Hash
 	Inputs, Outputs                     uint32
 	Positions, Layers                   uint32
@@ -113,7 +114,7 @@ func Open(m *Model, r *core.Receipt, c Claim) (*State, error) {
 		return nil, fmt.Errorf("a receipt over %d and %d tokens is not judged, at most one over %d", r.Input, r.Output, m.Reach())
 	}
 	s := &State{
-		Semantics: r.Semantics, BoundaryRoot: r.BoundaryRoot, InputHash: r.InputHash, OutputHash: r.OutputHash, Inputs: r.Input, Outputs: r.Output,
+		Semantics: r.Semantics, Receipt: r.Digest(), BoundaryRoot: r.BoundaryRoot, InputHash: r.InputHash, OutputHash: r.OutputHash, Inputs: r.Input, Outputs: r.Output,
 		Positions: r.Input + r.Output - 1, Layers: uint32(m.Layers), Claim: c, Phase: NeedLayer,
 	}
 	if c.Search {
@@ -176,6 +177,8 @@ func (s *State) apply(m *Model, move Move) error {
 		return s.nodes(v)
 	case *PickNode:
 		return s.pickNode(v)
+	case *WrongSalt:
+		return s.wrongSalt(v)
 	case *Layer:
 		return s.layer(m, v)
 	case *Claims:

@@ -279,6 +279,9 @@ func (s msgServer) Move(goCtx context.Context, msg *MsgMove) (*MsgMoveResponse, 
 	if game.Phase == referee.Held {
 		return &MsgMoveResponse{Winner: referee.Provider.String()}, s.acquit(ctx, &d, "the step holds: "+describe(game, name))
 	}
+	if game.Phase == referee.Proven {
+		return &MsgMoveResponse{Winner: referee.Challenger.String()}, s.convict(ctx, &d, game.Fault)
+	}
 	if err := s.keep(ctx, &d, game); err != nil {
 		return nil, err
 	}
