@@ -55,6 +55,7 @@ type Devnet struct {
 	Providers []*Provider
 	Gateway   *Gateway
 	auditor   *Auditor
+	examiners []*Examiner
 	cheat     *cheat
 	incidents chan verify.Incident
 	info      DevnetInfo
@@ -100,6 +101,11 @@ const (
 	accountFaucet  = "faucet"
 	accountAuditor = "auditor"
 )
+
+// auditors is how many independent accounts audit what the chain draws.
+const auditors = 2
+
+func auditorAccount(i int) string { return fmt.Sprintf("auditor-%d", i+1) }
 
 // blockTime is what validators aim at; a block takes about a quarter longer.
 const blockTime = 700 * time.Millisecond
@@ -215,19 +221,24 @@ func (d *Devnet) startNet(ctx context.Context) (*localnet.Net, error) {
 				}
 				g.Credit(a, amount)
 			}
-			return hurry(g)
+			return hurry(g, d.cfg.Cheat != "")
 		},
 	})
 }
 
 // hurry gives the parties of a dispute seconds where a public network gives
 // them minutes.
-func hurry(g *app.Genesis) error {
+func hurry(g *app.Genesis, cheat bool) error {
 	var s chainverify.GenesisState
 	if err := g.Get(chainverify.ModuleName, &s); err != nil {
 		return err
 	}
 	s.Params.MoveTime, s.Params.Clock, s.Params.Extension, s.Params.MinBlocks = 15, 120, 5, 8
+	a := &s.Params.Audits
+	a.CommitTime, a.SupplyTime, a.RevealTime, a.UnbondDelay, a.Keep = 40, 20, 30, 2*3600, 3600
+	if cheat {
+		a.Interval = 1 // every receipt is drawn
+	}
 	return g.Set(chainverify.ModuleName, &s)
 }
 
@@ -249,6 +260,9 @@ func (d *Devnet) openRing() (*ring, error) {
 	}
 	r := &ring{kr, map[string]core.Address{}}
 	names := []string{accountGateway, accountFaucet, accountAuditor}
+	for i := range auditors {
+		names = append(names, auditorAccount(i))
+	}
 	for i := range d.cfg.Providers {
 		names = append(names, providerAccount(i))
 	}
@@ -319,6 +333,10 @@ func (d *Devnet) startRoles(ctx context.Context) error {
 	if err := d.startAuditor(ctx); err != nil {
 		return err
 	}
+	d.cfg.Progress("bonding the auditors")
+	if err := d.startExaminers(ctx); err != nil {
+		return err
+	}
 	d.cfg.Progress("opening payment channels")
 	if err := d.Gateway.Ready(ctx); err != nil {
 		return err
@@ -333,6 +351,9 @@ func (d *Devnet) fund(ctx context.Context) error {
 		return err
 	}
 	names := []string{accountAuditor}
+	for i := range auditors {
+		names = append(names, auditorAccount(i))
+	}
 	for i := range d.cfg.Providers {
 		names = append(names, providerAccount(i))
 	}
@@ -472,6 +493,34 @@ func (d *Devnet) startAuditor(ctx context.Context) error {
 	return err
 }
 
+// startExaminers bonds independent auditors for the chain to draw.
+func (d *Devnet) startExaminers(ctx context.Context) error {
+	d.examiners = make([]*Examiner, auditors)
+	var group errgroup.Group
+	for i := range auditors {
+		group.Go(func() error {
+			name := auditorAccount(i)
+			w, err := d.wallet(name)
+			if err != nil {
+				return err
+			}
+			key, err := d.ring.PeerKey(name)
+			if err != nil {
+				return err
+			}
+			d.examiners[i], err = StartExaminer(ctx, ExaminerConfig{
+				Dir: d.home.Path("auditors", name), Client: d.client, Wallet: w, PeerKey: key, Bond: core.Koin(100),
+				Models: map[core.ModelID]*model.Model{d.model.Root(): d.model}, Report: d.report, Log: d.log.logger().With("role", name),
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
 // report passes an incident on to whoever watches; nobody is waited for.
 func (d *Devnet) report(i verify.Incident) {
 	select {
@@ -541,6 +590,11 @@ func (d *Devnet) Close() error {
 	var errs []error
 	if d.auditor != nil {
 		errs = append(errs, d.auditor.Close())
+	}
+	for _, e := range d.examiners {
+		if e != nil {
+			errs = append(errs, e.Close())
+		}
 	}
 	if d.Gateway != nil {
 		errs = append(errs, d.Gateway.Close())

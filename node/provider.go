@@ -121,10 +121,13 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	p.host.Serve(p.worker)
 	p.host.ServeBlobs(p.blob)
 	p.host.ServeEvidence(cfg.Wallet.Address(), p.evidence)
+	supplier := &verify.Supplier{Notary: p.notary, Docket: cfg.Wallet, Log: cfg.Log}
+	p.host.ServeAudits(st.EVMChainID, cfg.Wallet.Address(), supplier.Hand)
 	if err := p.announce(ctx, st.ChainID, offer); err != nil {
 		return p, err
 	}
 	p.work.Go(func() { p.litigant().Run(background) })
+	p.work.Go(func() { supplier.Run(background) })
 	return p, nil
 }
 

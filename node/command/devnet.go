@@ -89,7 +89,7 @@ func printDevnet(w io.Writer, i node.DevnetInfo, took time.Duration) {
 	line("", fmt.Sprintf(`  -d '{"model":%q,"stream":true,"messages":[{"role":"user","content":"What is a receipt?"}]}'`, i.Model.Name))
 	line("program", "any OpenAI client with base_url = "+i.API)
 	line("money", fmt.Sprintf("EVM JSON-RPC %s, chain id %d", i.EVMRPC, i.EVMChainID))
-	line("runs", fmt.Sprintf("%d validators of %s, %d providers of %s, 1 gateway", i.Validators, i.ChainID, len(i.Providers), i.Model.Name))
+	line("runs", fmt.Sprintf("%d validators of %s, %d providers of %s, 1 gateway, 2 auditors", i.Validators, i.ChainID, len(i.Providers), i.Model.Name))
 	line("state", i.Home)
 	line("stop", "Ctrl-C")
 	if warning := exposure(i.API); warning != "" {
