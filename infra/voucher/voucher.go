@@ -42,8 +42,7 @@ type Domain core.Hash
 
 // NewDomain returns the domain of the chain with this EVM chain id.
 func NewDomain(chainID uint64) Domain {
-	name, version := Keccak([]byte(DomainName)), Keccak([]byte(DomainVersion))
-	return Domain(Keccak(domainType[:], name[:], version[:], word(chainID), addressWord(Contract)))
+	return newDomain(DomainName, DomainVersion, chainID, Contract)
 }
 
 // ChannelConfig is what a channel's id commits to. It never changes.

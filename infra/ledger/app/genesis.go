@@ -13,6 +13,7 @@ import (
 	feemarkettypes "github.com/cosmos/evm/x/feemarket/types"
 	evmtypes "github.com/cosmos/evm/x/vm/types"
 	"github.com/cosmos/gogoproto/proto"
+	"github.com/ethereum/go-ethereum/common"
 
 	sdkmath "cosmossdk.io/math"
 
@@ -30,6 +31,7 @@ import (
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/ledger/x/beacon"
+	"github.com/koinon-network/koinon/infra/voucher"
 )
 
 // BlockGas is the work one block may hold.
@@ -79,7 +81,10 @@ func (g *Genesis) setDefaults() error {
 	vm := evmtypes.DefaultGenesisState()
 	vm.Params.EvmDenom = core.BaseDenom
 	vm.Params.ExtendedDenomOptions = nil
-	vm.Params.ActiveStaticPrecompiles = []string{evmtypes.P256PrecompileAddress, evmtypes.Bech32PrecompileAddress}
+	vm.Params.ActiveStaticPrecompiles = []string{
+		evmtypes.P256PrecompileAddress, evmtypes.Bech32PrecompileAddress,
+		common.Address(voucher.Contract).Hex(), common.Address(voucher.NativeToken).Hex(),
+	}
 	vm.Preinstalls = evmtypes.DefaultPreinstalls
 
 	fees := feemarkettypes.DefaultGenesisState()

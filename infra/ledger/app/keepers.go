@@ -15,6 +15,7 @@ import (
 
 	"github.com/cosmos/cosmos-sdk/runtime"
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
 	authkeeper "github.com/cosmos/cosmos-sdk/x/auth/keeper"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	authzkeeper "github.com/cosmos/cosmos-sdk/x/authz/keeper"
@@ -39,11 +40,15 @@ import (
 	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
+	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/infra/ledger/precompile"
 	"github.com/koinon-network/koinon/infra/ledger/x/beacon"
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/model"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"
+	"github.com/koinon-network/koinon/infra/ledger/x/token"
 	"github.com/koinon-network/koinon/infra/ledger/x/verify"
+	"github.com/koinon-network/koinon/infra/voucher"
 )
 
 // bech32Gas is the price of converting one address in the EVM.
@@ -69,6 +74,7 @@ type keepers struct {
 	Beacon  beacon.Keeper
 	Model   model.Keeper
 	Market  market.Keeper
+	Token   token.Keeper
 	Payment payment.Keeper
 	Verify  verify.Keeper
 }
@@ -101,7 +107,7 @@ func newStores() stores {
 			authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, minttypes.StoreKey, distrtypes.StoreKey,
 			slashingtypes.StoreKey, govtypes.StoreKey, consensustypes.StoreKey, upgradetypes.StoreKey, feegrant.StoreKey,
 			evidencetypes.StoreKey, authzkeeper.StoreKey, feemarkettypes.StoreKey, evmtypes.StoreKey,
-			beacon.StoreKey, model.StoreKey, market.StoreKey, payment.StoreKey, verify.StoreKey,
+			beacon.StoreKey, model.StoreKey, market.StoreKey, token.StoreKey, payment.StoreKey, verify.StoreKey,
 		),
 		object: storetypes.NewObjectStoreKeys(banktypes.ObjectStoreKey, evmtypes.ObjectKey),
 	}
@@ -140,18 +146,20 @@ func newKeepers(a *App, o Options) (k keepers) {
 		visible = append(visible, key)
 	}
 	k.EVM = evmkeeper.NewKeeper(cdc, a.stores.kv[evmtypes.StoreKey], a.stores.object[evmtypes.ObjectKey], visible, governor,
-		k.Account, k.Bank, k.Staking, &k.FeeMarket, &k.Consensus, nil, EVMChainID, "").
-		WithStaticPrecompiles(precompiles())
+		k.Account, k.Bank, k.Staking, &k.FeeMarket, &k.Consensus, nil, EVMChainID, "")
 
 	k.Beacon = beacon.NewKeeper(cdc, kv(beacon.StoreKey), ValidatorCodec(), authority, k.Staking)
 	k.Model = model.NewKeeper(cdc, kv(model.StoreKey), AccountCodec(), authority, k.Bank)
 	k.Market = market.NewKeeper(cdc, kv(market.StoreKey), AccountCodec(), authority, k.Account, k.Bank, k.Model)
-	k.Payment = payment.NewKeeper(cdc, kv(payment.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Distr, k.Model, k.Market)
+	k.Token = token.NewKeeper(kv(token.StoreKey), AccountCodec(), EVMChainID, k.Bank)
+	k.Payment = payment.NewKeeper(cdc, kv(payment.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Distr, k.Model, k.Market, k.Token)
 	k.Verify = verify.NewKeeper(cdc, kv(verify.StoreKey), AccountCodec(), authority, EVMChainID, k.Account, k.Bank, k.Market, k.Payment).WithBeacon(k.Beacon)
+	k.EVM.WithStaticPrecompiles(precompiles(k))
 	return k
 }
 
-// blockedRecipients are module accounts that nobody can pay by mistake.
+// blockedRecipients are module accounts, and contracts that keep no money, which
+// nobody can pay by mistake.
 // Governance is open: it holds what the chain owns.
 func blockedRecipients() map[string]bool {
 	blocked := make(map[string]bool, len(permissions))
@@ -160,13 +168,17 @@ func blockedRecipients() map[string]bool {
 			blocked[authtypes.NewModuleAddress(name).String()] = true
 		}
 	}
+	for _, a := range []core.Address{voucher.NativeToken, voucher.Contract, voucher.DepositCollector} {
+		blocked[sdk.AccAddress(a[:]).String()] = true
+	}
 	return blocked
 }
 
-// precompiles are Ethereum's own, P-256 (passkeys) and address conversion. The
-// SDK's modules are not exposed to contracts.
-func precompiles() map[common.Address]corevm.PrecompiledContract {
-	m := make(map[common.Address]corevm.PrecompiledContract, len(corevm.PrecompiledContractsPrague)+2)
+// precompiles are Ethereum's own, P-256 (passkeys), address conversion, the coin
+// as a token, and the payment channels. The SDK's modules are not exposed to
+// contracts.
+func precompiles(k keepers) map[common.Address]corevm.PrecompiledContract {
+	m := make(map[common.Address]corevm.PrecompiledContract, len(corevm.PrecompiledContractsPrague)+4)
 	for at, c := range corevm.PrecompiledContractsPrague {
 		m[at] = c
 	}
@@ -175,6 +187,8 @@ func precompiles() map[common.Address]corevm.PrecompiledContract {
 		panic(err)
 	}
 	passkeys := &p256.Precompile{}
+	coin, channels := precompile.NewToken(k.Token, EVMChainID, k.Bank), precompile.NewChannels(k.Payment, k.Bank)
 	m[addresses.Address()], m[passkeys.Address()] = addresses, passkeys
+	m[coin.Address()], m[channels.Address()] = coin, channels
 	return m
 }

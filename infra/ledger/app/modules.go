@@ -50,6 +50,7 @@ import (
 	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/model"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"
+	"github.com/koinon-network/koinon/infra/ledger/x/token"
 	"github.com/koinon-network/koinon/infra/ledger/x/verify"
 )
 
@@ -75,6 +76,7 @@ func (a *App) wireModules() {
 		beacon.NewAppModule(a.Beacon),
 		model.NewAppModule(a.Model),
 		market.NewAppModule(a.Market),
+		token.NewAppModule(a.Token),
 		payment.NewAppModule(a.Payment),
 		verify.NewAppModule(a.Verify),
 	)
@@ -101,7 +103,7 @@ func (a *App) wireModules() {
 		stakingtypes.ModuleName, slashingtypes.ModuleName, govtypes.ModuleName, minttypes.ModuleName,
 		evidencetypes.ModuleName, authz.ModuleName, feegrant.ModuleName, upgradetypes.ModuleName, vestingtypes.ModuleName,
 		evmtypes.ModuleName, feemarkettypes.ModuleName,
-		beacon.ModuleName, model.ModuleName, market.ModuleName, payment.ModuleName, verify.ModuleName,
+		beacon.ModuleName, model.ModuleName, market.ModuleName, token.ModuleName, payment.ModuleName, verify.ModuleName,
 		genutiltypes.ModuleName,
 	}
 	a.Modules.SetOrderInitGenesis(order...)

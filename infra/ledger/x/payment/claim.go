@@ -52,11 +52,15 @@ func (s msgServer) claim(ctx sdk.Context, p Params, provider string, claim Claim
 	if err := s.checkVoucher(c, claim); err != nil {
 		return err
 	}
-	delta := claim.Amount.Sub(c.Claimed)
+	total, err := c.claimable(claim)
+	if err != nil {
+		return err
+	}
+	delta := total.Sub(c.Claimed)
 	if err := s.attribute(ctx, p, claim, delta, share); err != nil {
 		return err
 	}
-	c.Claimed = claim.Amount
+	c.Claimed = total
 	if err := s.channels.Set(ctx, c.Id, c); err != nil {
 		return err
 	}
@@ -73,11 +77,8 @@ func (k Keeper) checkVoucher(c Channel, claim Claim) error {
 	if len(claim.Signature) != len(core.Signature{}) {
 		return ErrInvalid.Wrap("a signature has 65 bytes")
 	}
-	if claim.Amount.LTE(c.Claimed) {
-		return ErrReplay.Wrapf("the voucher says %s, %s was claimed", claim.Amount, c.Claimed)
-	}
-	if claim.Amount.GT(c.Deposit) {
-		return ErrOverClaim.Wrapf("the voucher says %s, the deposit is %s", claim.Amount, c.Deposit)
+	if _, err := c.claimable(claim); err != nil {
+		return err
 	}
 	signer, err := k.account(c.Signer)
 	if err != nil {
@@ -92,6 +93,24 @@ func (k Keeper) checkVoucher(c Channel, claim Claim) error {
 		return ErrVoucher.Wrap(err.Error())
 	}
 	return nil
+}
+
+// claimable is the cumulative amount that a claim asks for: the whole voucher,
+// or less of it.
+func (c Channel) claimable(claim Claim) (math.Int, error) {
+	total := claim.Total
+	if total.IsNil() || total.IsZero() {
+		total = claim.Amount
+	}
+	switch {
+	case total.IsNegative() || total.GT(claim.Amount):
+		return total, ErrOverClaim.Wrapf("the voucher says %s, the claim %s", claim.Amount, total)
+	case total.LTE(c.Claimed):
+		return total, ErrReplay.Wrapf("the claim says %s, %s was claimed", total, c.Claimed)
+	case total.GT(c.Deposit):
+		return total, ErrOverClaim.Wrapf("the claim says %s, the deposit is %s", total, c.Deposit)
+	}
+	return total, nil
 }
 
 // attribute divides what a claim adds among the models that earned it. A claim

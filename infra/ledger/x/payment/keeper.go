@@ -54,6 +54,11 @@ type Market interface {
 	AddClaimed(ctx context.Context, a sdk.AccAddress, amount math.Int) error
 }
 
+// Token checks authorizations to spend the coin and uses them up.
+type Token interface {
+	SpendReceive(ctx context.Context, a voucher.Authorization, signature []byte) error
+}
+
 type (
 	byParty = collections.Pair[sdk.AccAddress, []byte] // account, channel
 	byTime  = collections.Pair[int64, []byte]          // closing time, channel
@@ -70,6 +75,7 @@ type Keeper struct {
 	treasury  Treasury
 	models    Models
 	market    Market
+	token     Token
 
 	Schema   collections.Schema
 	params   collections.Item[Params]
@@ -84,12 +90,12 @@ type Keeper struct {
 // bech32, evmChainID enters every voucher's digest and can never change. The
 // module account needs the permission to burn.
 func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address.Codec, authority string, evmChainID uint64,
-	accounts Accounts, bank Bank, treasury Treasury, models Models, market Market,
+	accounts Accounts, bank Bank, treasury Treasury, models Models, market Market, token Token,
 ) Keeper {
 	b := collections.NewSchemaBuilder(ss)
 	k := Keeper{
 		addresses: addresses, authority: authority, chainID: evmChainID, domain: voucher.NewDomain(evmChainID),
-		accounts: accounts, bank: bank, treasury: treasury, models: models, market: market,
+		accounts: accounts, bank: bank, treasury: treasury, models: models, market: market, token: token,
 		params:   collections.NewItem(b, collections.NewPrefix(0), "params", codec.CollValue[Params](cdc)),
 		channels: collections.NewMap(b, collections.NewPrefix(1), "channels", collections.BytesKey, codec.CollValue[Channel](cdc)),
 		parties:  collections.NewKeySet(b, collections.NewPrefix(2), "parties", collections.PairKeyCodec(sdk.AccAddressKey, collections.BytesKey)),
@@ -103,6 +109,9 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 	}
 	return k
 }
+
+// Domain is the EIP-712 domain of channel ids and vouchers.
+func (k Keeper) Domain() voucher.Domain { return k.domain }
 
 // Channel returns a channel, or [ErrNotFound].
 func (k Keeper) Channel(ctx context.Context, id []byte) (Channel, error) {

@@ -40,7 +40,7 @@ func (AppModule) RegisterLegacyAminoCodec(*codec.LegacyAmino) {}
 
 // RegisterInterfaces makes the messages decodable.
 func (AppModule) RegisterInterfaces(r codectypes.InterfaceRegistry) {
-	r.RegisterImplementations((*sdk.Msg)(nil), &MsgOpen{}, &MsgTopUp{}, &MsgClaim{}, &MsgRequestWithdrawal{}, &MsgFinalizeWithdrawal{}, &MsgClose{}, &MsgUpdateParams{})
+	r.RegisterImplementations((*sdk.Msg)(nil), &MsgOpen{}, &MsgTopUp{}, &MsgClaim{}, &MsgRequestWithdrawal{}, &MsgFinalizeWithdrawal{}, &MsgClose{}, &MsgDeposit{}, &MsgRefund{}, &MsgUpdateParams{})
 	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
 }
 
@@ -117,6 +117,8 @@ func (AppModule) AutoCLIOptions() *autocli.ModuleOptions {
 				{RpcMethod: "RequestWithdrawal", Use: "request-withdrawal", Short: "Start the challenge window of your channel"},
 				{RpcMethod: "FinalizeWithdrawal", Use: "finalize-withdrawal", Short: "Take the rest back after the challenge window"},
 				{RpcMethod: "Close", Use: "close", Short: "Return the rest of a channel to its payer"},
+				{RpcMethod: "Deposit", Use: "deposit", Short: "Open or top up a channel with money that its payer has signed away"},
+				{RpcMethod: "Refund", Use: "refund", Short: "Return part of what a channel holds to its payer"},
 				{RpcMethod: "UpdateParams", Skip: true},
 			},
 		},
