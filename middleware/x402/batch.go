@@ -159,7 +159,7 @@ func (f *Facilitator) lookup(ctx context.Context, b *batch) error {
 	c, err := f.cfg.Ledger.Channel(ctx, b.voucher.Channel)
 	var e *core.Error
 	switch {
-	case errors.As(err, &e) && e.Code == core.CodeNotFound:
+	case errors.As(err, &e) && e.Code == core.CodeInvalid:
 		return nil
 	case err != nil:
 		return unreadable(err)

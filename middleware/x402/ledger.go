@@ -11,7 +11,7 @@ import (
 // transaction is final, with its hash, and are paid for by the node's account.
 type Ledger interface {
 	Balance(ctx context.Context, a core.Address) (core.Amount, error)
-	// Channel fails with CodeNotFound where there is none.
+	// Channel fails with CodeInvalid where there is none.
 	Channel(ctx context.Context, id core.ChannelID) (core.Channel, error)
 	// Used reports whether an authorization's nonce is spent or cancelled.
 	Used(ctx context.Context, owner core.Address, nonce core.Hash) (bool, error)

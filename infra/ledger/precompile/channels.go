@@ -37,7 +37,7 @@ func NewChannels(k payment.Keeper, bank evm.BankKeeper) *Channels {
 	p := &Channels{keeper: k, msgs: payment.NewMsgServer(k), text: func(a core.Address) string { return sdk.AccAddress(a[:]).String() }}
 	const config = "(address,address,address,address,address,uint40,bytes32)"
 	const claims = "((" + config + ",uint128),bytes,uint128)[]"
-	p.contract = newContract(voucher.Contract, channelsABI, bank, map[string]method{
+	p.contract = newContract("koinon-channels", voucher.Contract, channelsABI, bank, map[string]method{
 		"deposit(" + config + ",uint128,address,bytes)": p.deposit,
 		"claim(" + claims + ")":                         p.claim,
 		"claimWithSignature(" + claims + ",bytes)":      p.claimSigned,

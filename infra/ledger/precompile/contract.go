@@ -42,11 +42,12 @@ type method func(*call) ([]byte, error)
 // contract is what both precompiles have in common.
 type contract struct {
 	evm.Precompile
+	name    string
 	abi     abi.ABI
 	methods map[string]method // by signature, such as transfer(address,uint256)
 }
 
-func newContract(at core.Address, description []byte, bank evm.BankKeeper, methods map[string]method) *contract {
+func newContract(name string, at core.Address, description []byte, bank evm.BankKeeper, methods map[string]method) *contract {
 	parsed, err := abi.JSON(bytes.NewReader(description))
 	if err != nil {
 		panic(err)
@@ -64,9 +65,12 @@ func newContract(at core.Address, description []byte, bank evm.BankKeeper, metho
 			KvGasConfig: storetypes.KVGasConfig(), TransientKVGasConfig: storetypes.TransientGasConfig(),
 			ContractAddress: common.Address(at), BalanceHandlerFactory: evm.NewBalanceHandlerFactory(bank),
 		},
-		abi: parsed, methods: methods,
+		name: name, abi: parsed, methods: methods,
 	}
 }
+
+// Name is what the EVM's traces call the contract.
+func (c *contract) Name() string { return c.name }
 
 // RequiredGas is charged before a call, by the input's size.
 func (c *contract) RequiredGas(input []byte) uint64 {

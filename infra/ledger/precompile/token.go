@@ -29,7 +29,7 @@ func NewToken(k token.Keeper, chainID uint64, bank evm.BankKeeper) *Token {
 	t := &Token{keeper: k, chainID: chainID}
 	text := func(s string) method { return func(c *call) ([]byte, error) { return c.returns(s) } }
 	const authorization = "(address,address,uint256,uint256,uint256,bytes32,"
-	t.contract = newContract(voucher.NativeToken, tokenABI, bank, map[string]method{
+	t.contract = newContract("koinon-token", voucher.NativeToken, tokenABI, bank, map[string]method{
 		"name()":                                text(voucher.TokenName),
 		"symbol()":                              text("KOIN"),
 		"version()":                             text(voucher.TokenVersion),
