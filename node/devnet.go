@@ -469,6 +469,7 @@ func (d *Devnet) startGateway(ctx context.Context) error {
 	root := d.model.Root()
 	d.Gateway, err = StartGateway(ctx, GatewayConfig{
 		Dir: d.home.Path("gateway"), Chain: d.client, Disputes: d.client.Disputes, Wallet: w, PeerKey: key, Listener: d.listener,
+		Ledger:  PaymentLedger(d.client, w),
 		Engines: map[core.ModelID]core.Engine{root: d.model}, Metadata: map[core.ModelID]gguf.Metadata{root: d.model.Metadata()},
 		Metrics: d.metrics, Version: d.cfg.Version, Log: d.log.logger().With("role", "gateway"),
 	})

@@ -23,6 +23,7 @@ import (
 	"github.com/koinon-network/koinon/infra/vrf"
 	"github.com/koinon-network/koinon/middleware/apikey"
 	"github.com/koinon-network/koinon/middleware/gateway"
+	"github.com/koinon-network/koinon/middleware/x402"
 )
 
 // GatewayConfig is what the gateway role needs. Chain, Disputes, Wallet, PeerKey
@@ -41,6 +42,8 @@ type GatewayConfig struct {
 	Metadata map[core.ModelID]gguf.Metadata
 	// Deposit of each new channel, default 1 koin.
 	Deposit core.Amount
+	// Ledger, when set, lets callers without an account pay by the call (x402).
+	Ledger x402.Ledger
 	// Metrics adds lines to /metrics. Optional.
 	Metrics func(w *MetricWriter)
 	Version string // of this program, for those who ask the API
@@ -56,6 +59,7 @@ type Gateway struct {
 	archive *verify.Archive
 	keys    *apikey.Book
 	admin   *http.Server // of keys, at a Unix socket
+	paywall *x402.Paywall
 	server  *http.Server
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
@@ -95,8 +99,21 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 	if g.host, err = p2p.New(p2p.Config{Key: cfg.PeerKey}); err != nil {
 		return g, err
 	}
+	var facilitator *x402.Facilitator
+	if cfg.Ledger != nil {
+		settle := x402.FacilitatorConfig{ChainID: st.EVMChainID, Ledger: cfg.Ledger, Account: cfg.Wallet.Address()}
+		if len(hostsOf(cfg.Listener)) == 0 { // strangers reach it: they shall not spend our fees
+			settle.Payees = []core.Address{cfg.Wallet.Address()}
+		}
+		facilitator = x402.NewFacilitator(settle)
+		g.paywall, err = x402.NewPaywall(x402.Config{Facilitator: facilitator, PayTo: cfg.Wallet.Address(), Books: filepath.Join(cfg.Dir, "paywall.db"), Log: cfg.Log})
+		if err != nil {
+			return g, err
+		}
+	}
 	g.Gateway = gateway.New(gateway.Config{
-		Chain: cfg.Chain, ChainID: st.EVMChainID, Dialer: g.host.Client(vrf.Verify), Signer: cfg.Wallet, Purse: gateway.FromPurse(g.purse),
+		Paywall: g.paywall,
+		Chain:   cfg.Chain, ChainID: st.EVMChainID, Dialer: g.host.Client(vrf.Verify), Signer: cfg.Wallet, Purse: gateway.FromPurse(g.purse),
 		Archive: g.archive, Codec: g.codec, Hosts: hostsOf(cfg.Listener), Keys: g.keys, NeedKey: len(hostsOf(cfg.Listener)) == 0, Version: cfg.Version, Log: cfg.Log,
 	})
 	page := console.New(console.Config{
@@ -107,6 +124,10 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 	api := g.Handler()
 	for _, path := range []string{"/v1/", "/api/", "/healthz"} {
 		mux.Handle(path, api)
+	}
+	if g.paywall != nil {
+		mux.Handle("/x402/v1/", http.StripPrefix("/x402", g.PaidHandler()))
+		mux.Handle("/x402/", g.Guard(http.StripPrefix("/x402", facilitator.Handler())))
 	}
 	mux.Handle("/metrics", g.Owned(http.HandlerFunc(g.metrics)))
 	mux.Handle("/", g.Owned(page.Handler()))
@@ -280,6 +301,9 @@ func (g *Gateway) Close() error {
 	}
 	if g.keys != nil {
 		errs = append(errs, g.keys.Close())
+	}
+	if g.paywall != nil {
+		errs = append(errs, g.paywall.Close())
 	}
 	if g.host != nil {
 		errs = append(errs, g.host.Close())

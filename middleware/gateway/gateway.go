@@ -9,6 +9,7 @@ import (
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/verify"
 	"github.com/koinon-network/koinon/middleware/apikey"
+	"github.com/koinon-network/koinon/middleware/x402"
 )
 
 // Payment is the money reserved for one request on one channel.
@@ -58,6 +59,8 @@ type Config struct {
 	Archive Archive
 	// Codec opens tokenizer and chat template of a model.
 	Codec func(ctx context.Context, m core.Manifest) (*Codec, error)
+	// Paywall, when set, is where callers of [Gateway.PaidHandler] pay.
+	Paywall *x402.Paywall
 	// Hosts are the names under which the gateway may be called; empty allows
 	// all. It keeps web pages from reaching a loopback gateway by DNS tricks.
 	Hosts []string

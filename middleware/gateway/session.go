@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/koinon-network/koinon/core"
+	"github.com/koinon-network/koinon/middleware/x402"
 )
 
 // choice is one of the answers to a call of the API.
@@ -44,11 +45,13 @@ type session struct {
 	ownUsage bool
 	// spent was paid for the call before this session, on models that failed.
 	spent core.Amount
+	bill  *x402.Bill // nil when the caller does not pay by the call
 
 	mu     sync.Mutex
 	out    *eventStream // nil when the answer is sent as a whole
 	opened bool
-	ended  int // choices
+	unpaid error // why a payment is not binding
+	ended  int   // choices
 }
 
 func (s *session) ids() []core.RequestID {
@@ -77,6 +80,10 @@ func (s *session) settled() (*usageObject, *settlement) {
 // broken off: half of what was ordered is of no use. It returns the error of
 // which nothing was told yet.
 func (s *session) run(r *http.Request, stream bool) error {
+	if told, err := s.toll(r); told || err != nil {
+		return err
+	}
+	defer s.endBill()
 	if stream {
 		s.out = &eventStream{w: s.w, rc: http.NewResponseController(s.w), framing: s.shape.framing()}
 	}
@@ -93,7 +100,7 @@ func (s *session) run(r *http.Request, stream bool) error {
 	case stream:
 		s.end()
 	default:
-		s.whole()
+		return s.whole(r.Context())
 	}
 	return nil
 }
@@ -103,7 +110,10 @@ func (s *session) ask(ctx context.Context, i int, c *choice) error {
 	begun := func(a *Answer) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.out != nil && !s.opened {
+		if s.out == nil || s.opened || s.unpaid != nil {
+			return
+		}
+		if s.pay(ctx); s.unpaid == nil {
 			s.opened = true
 			setHeaders(s.w, s.ids(), c.call.Model.Name, a)
 			s.out.open()
@@ -119,6 +129,9 @@ func (s *session) ask(ctx context.Context, i int, c *choice) error {
 		return err
 	}
 	begun(a) // an answer without a single token
+	if s.unpaid != nil {
+		return s.unpaid
+	}
 	if err := s.add(i, c, c.read.end()); err != nil || s.out == nil {
 		return err
 	}
@@ -153,6 +166,9 @@ func (s *session) add(i int, c *choice, d delta) error {
 		c.all.join(d)
 		return nil
 	}
+	if s.unpaid != nil {
+		return s.unpaid
+	}
 	c.all.calls = append(c.all.calls, d.calls...)
 	return s.out.sendAll(append(s.start(i, c), s.shape.pieces(i, d)...)...)
 }
@@ -175,8 +191,11 @@ func (s *session) end() {
 	s.out.done()
 }
 
-func (s *session) whole() {
+func (s *session) whole(ctx context.Context) error {
 	as := s.answers()
+	if err := s.payWhole(ctx); err != nil {
+		return err // not given: what it cost is the gateway's loss
+	}
 	setHeaders(s.w, s.ids(), s.choices[0].call.Model.Name, as[0])
 	usage, price := s.settled()
 	h := s.w.Header()
@@ -184,6 +203,7 @@ func (s *session) whole() {
 	h.Set("X-Koinon-Cost", price.Cost.String()+" akoin")
 	h.Set("X-Koinon-Channel-Left", as[0].Left.String()+" akoin")
 	writeJSON(s.w, http.StatusOK, s.shape.whole(s.choices, usage, price))
+	return nil
 }
 
 // framing is how a stream's events are written.

@@ -20,7 +20,10 @@ type FacilitatorConfig struct {
 	Ledger  Ledger
 	// Account pays the fees of what is settled.
 	Account core.Address
-	Now     func() time.Time // default time.Now
+	// Payees are the only accounts whose payments are settled; empty means
+	// anybody's. Each costs the node's account a fee.
+	Payees []core.Address
+	Now    func() time.Time // default time.Now
 }
 
 // Facilitator checks payments and brings them on chain. It is safe for
@@ -95,9 +98,10 @@ func (f *Facilitator) Verify(ctx context.Context, p Payload, want Requirements) 
 // no transaction.
 func (f *Facilitator) Settle(ctx context.Context, p Payload, want Requirements) Settlement {
 	s := Settlement{Network: f.Network()}
-	var err error
-	switch want.Scheme {
-	case SchemeExact:
+	err := f.serves(want)
+	switch {
+	case err != nil:
+	case want.Scheme == SchemeExact:
 		var t *transfer
 		if t, err = f.exact(ctx, p, want); t != nil {
 			s.Payer = t.From.String()
@@ -106,7 +110,7 @@ func (f *Facilitator) Settle(ctx context.Context, p Payload, want Requirements) 
 			s.Amount = t.Value.String()
 			s.Transaction, err = f.transfer(ctx, t)
 		}
-	case SchemeBatch:
+	case want.Scheme == SchemeBatch:
 		var b *batch
 		if b, err = f.batch(ctx, p, want); b != nil {
 			s.Payer = b.config.Payer.String()
@@ -123,6 +127,19 @@ func (f *Facilitator) Settle(ctx context.Context, p Payload, want Requirements) 
 	}
 	s.Success = true
 	return s
+}
+
+// serves refuses to pay the fee of strangers' payments.
+func (f *Facilitator) serves(want Requirements) error {
+	for _, a := range f.cfg.Payees {
+		if sameAddress(want.PayTo, a) {
+			return nil
+		}
+	}
+	if len(f.cfg.Payees) == 0 {
+		return nil
+	}
+	return refused("unsupported_payee", "this facilitator settles payments to %s only", f.cfg.Payees[0])
 }
 
 // transfer brings a checked payment on chain.

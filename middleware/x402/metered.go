@@ -96,35 +96,28 @@ func (p *Paywall) release(id core.ChannelID) {
 	delete(p.inFlight, id)
 }
 
-// Refunds answers a stock client that asks for the rest of its channel: GET with
-// a refund payload returns what is left, GET without one says how to pay. Other
-// calls go on to next.
-func (p *Paywall) Refunds(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := r.Header.Get(HeaderSignature)
-		if r.Method != http.MethodGet || header == "" && r.Header.Get("Accept") != "*/*" {
-			next.ServeHTTP(w, r)
-			return
-		}
-		q := Quote{Most: core.NewAmount(1), Description: "refund of a channel"}
-		required := Required{X402Version: Version, Resource: resourceOf(r, q.Description), Accepts: p.accepts(q)}
-		if header == "" {
-			required.Error = "PAYMENT-SIGNATURE header is required"
-			p.refuse(w, r, q, required, nil)
-			return
-		}
-		in, err := DecodePayload(header)
-		var s Settlement
-		if err == nil {
-			s, err = p.refund(r.Context(), in, required.Accepts[1])
-		}
-		if err != nil {
-			p.refuse(w, r, q, required, err)
-			return
-		}
-		w.Header().Set(HeaderResponse, encode(s))
-		answer(w, http.StatusOK, s)
-	})
+// ServeRefund answers a stock client that asks for the rest of its channel: a GET
+// with a refund payload returns what is left, a GET without one says how to pay.
+func (p *Paywall) ServeRefund(w http.ResponseWriter, r *http.Request) {
+	q := Quote{Most: core.NewAmount(1), Description: "the rest of a channel"}
+	required := Required{X402Version: Version, Resource: resourceOf(r, q.Description), Accepts: p.accepts(q)}
+	header := r.Header.Get(HeaderSignature)
+	if header == "" {
+		required.Error = "PAYMENT-SIGNATURE header is required"
+		p.refuse(w, r, q, required, nil)
+		return
+	}
+	in, err := DecodePayload(header)
+	var s Settlement
+	if err == nil {
+		s, err = p.refund(r.Context(), in, required.Accepts[1])
+	}
+	if err != nil {
+		p.refuse(w, r, q, required, err)
+		return
+	}
+	w.Header().Set(HeaderResponse, encode(s))
+	answer(w, http.StatusOK, s)
 }
 
 // refund claims what is owed and returns the rest, or the part that was asked for.

@@ -222,6 +222,7 @@ func gatewayStart() *cobra.Command {
 	roleFlags(cmd, "gateway")
 	cmd.Flags().String("listen", "127.0.0.1:8080", "`HOST:PORT` of API and console")
 	cmd.Flags().String("deposit", "1koin", "deposit of each new payment channel")
+	cmd.Flags().Bool("x402", true, "sell answers, by the call, to wallets without an account (below /x402/)")
 	cmd.Flags().Bool("kv8", false, kv8Usage)
 	cmd.Flags().String("model", "", "`FILE.gguf` at hand, to verify receipts with (default: the built-in model)")
 	return cmd
@@ -257,6 +258,9 @@ func runGateway(cmd *cobra.Command, _ []string) (err error) {
 		return errors.Join(err, cfg.Listener.Close())
 	}
 	cfg.Dir, cfg.Chain, cfg.Disputes, cfg.Wallet, cfg.Log = r.home.Path("books"), r.client, r.client.Disputes, r.wallet, r.log
+	if sell, _ := cmd.Flags().GetBool("x402"); sell {
+		cfg.Ledger = node.PaymentLedger(r.client, r.wallet)
+	}
 	cfg.Engines = map[core.ModelID]core.Engine{m.Root(): m}
 	cfg.Metadata = map[core.ModelID]gguf.Metadata{m.Root(): m.Metadata()}
 	g, err := node.StartGateway(ctx, cfg)
