@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -232,7 +233,8 @@ func resourceOf(r *http.Request, description string) Resource {
 	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 		scheme = "https"
 	}
-	return Resource{URL: scheme + "://" + r.Host + r.URL.Path, Description: description, MimeType: "application/json"}
+	path, _, _ := strings.Cut(r.RequestURI, "?") // as it was called, before prefixes were cut off
+	return Resource{URL: scheme + "://" + r.Host + path, Description: description, MimeType: "application/json"}
 }
 
 // bill checks a payment of x402.

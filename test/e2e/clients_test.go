@@ -21,7 +21,7 @@ import (
 // programs, and a Node that all of them accept.
 var packages = []string{
 	"openai@7.59.0", "zod@4.6.7", "viem@2.57.20", "ethers@6.17.0", "@anthropic-ai/sdk@1.14.0", "ollama@0.6.4", "ai@7.0.173",
-	"@ai-sdk/openai-compatible@3.0.92", "@langchain/openai@1.6.0", "@langchain/core@1.4.0", "@anthropic-ai/claude-code@2.1.332", "@openai/codex@0.171.0",
+	"@x402/core@2.27.0", "@x402/evm@2.27.0", "@x402/fetch@2.27.0", "mppx@0.11.0", "@ai-sdk/openai-compatible@3.0.92", "@langchain/openai@1.6.0", "@langchain/core@1.4.0", "@anthropic-ai/claude-code@2.1.332", "@openai/codex@0.171.0",
 }
 
 // nodePackage is Node 22 for this machine: its executable, and nothing else.
@@ -68,7 +68,7 @@ func npm(t testing.TB) string {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, tool(t, "npm"), append([]string{"install", "--prefix", dir, "--no-fund", "--no-audit", "--ignore-scripts", nodePackage() + "@22.23.3"}, packages...)...)
+		cmd := exec.CommandContext(ctx, tool(t, "npm"), append([]string{"install", "--prefix", dir, "--no-fund", "--no-audit", "--ignore-scripts", "--legacy-peer-deps", nodePackage() + "@22.23.3"}, packages...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			installed.err = fmt.Errorf("npm install: %w\n%s", err, out)
 		}

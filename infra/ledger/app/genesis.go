@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cometbft/cometbft/crypto"
@@ -85,7 +86,13 @@ func (g *Genesis) setDefaults() error {
 		evmtypes.P256PrecompileAddress, evmtypes.Bech32PrecompileAddress,
 		common.Address(voucher.Contract).Hex(), common.Address(voucher.NativeToken).Hex(),
 	}
-	vm.Preinstalls = evmtypes.DefaultPreinstalls
+	vm.Preinstalls = slices.Clone(evmtypes.DefaultPreinstalls)
+	for name, at := range map[string]core.Address{"Koin": voucher.NativeToken, "x402 Batch Settlement": voucher.Contract} {
+		// Programs take an account without code for no contract. This code is never
+		// run: the precompile at the address answers in its place.
+		vm.Preinstalls = append(vm.Preinstalls, evmtypes.Preinstall{Name: name, Address: common.Address(at).Hex(), Code: "0xfe"})
+	}
+	slices.SortFunc(vm.Preinstalls, func(a, b evmtypes.Preinstall) int { return strings.Compare(a.Address, b.Address) })
 
 	fees := feemarkettypes.DefaultGenesisState()
 	fees.Params.BaseFee, fees.Params.MinGasPrice = MinGasPrice, MinGasPrice

@@ -1,0 +1,20 @@
+// The coin as a token, and the channels' contract, by stock viem and x402's own facilitator code: node eip3009.mjs RPC 0xPRIVATEKEY (npm i viem @x402/evm beside it)
+import assert from 'node:assert/strict';
+import { createWalletClient, defineChain, http, parseAbi, publicActions } from 'viem';
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
+import { toFacilitatorEvmSigner } from '@x402/evm';
+import { ExactEvmScheme } from '@x402/evm/exact/client';
+import { ExactEvmScheme as Facilitator } from '@x402/evm/exact/facilitator';
+const [url, key] = process.argv.slice(2), account = privateKeyToAccount(key), address = '0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE', network = 'eip155:564666', to = privateKeyToAccount(generatePrivateKey()).address;
+const chain = defineChain({ id: 564666, name: 'Koinon', nativeCurrency: { name: 'Koin', symbol: 'KOIN', decimals: 18 }, rpcUrls: { default: { http: [url] } } }), c = createWalletClient({ account, chain, transport: http(url), pollingInterval: 100 }).extend(publicActions);
+const abi = parseAbi(['function name() view returns (string)', 'function symbol() view returns (string)', 'function decimals() view returns (uint8)', 'function balanceOf(address) view returns (uint256)', 'function transfer(address,uint256) returns (bool)', 'event Transfer(address indexed from, address indexed to, uint256 value)', 'function eip712Domain() view returns (bytes1, string, string, uint256, address, bytes32, uint256[])']);
+const read = (functionName, args = []) => c.readContract({ address, abi, functionName, args });
+assert.deepEqual([await read('name'), await read('symbol'), await read('decimals')], ['Koin', 'KOIN', 18]); assert.equal(await read('balanceOf', [account.address]), await c.getBalance(account));
+const sent = await c.waitForTransactionReceipt({ hash: await c.writeContract({ address, abi, functionName: 'transfer', args: [to, 1000n] }) });
+assert.equal(sent.status, 'success'); assert.equal(sent.logs.length, 1); assert.equal(await c.getBalance({ address: to }), 1000n);
+const want = { scheme: 'exact', network, amount: '2000', asset: address, payTo: to, maxTimeoutSeconds: 60, extra: { name: 'Koin', version: '1' } };
+const { payload } = await new ExactEvmScheme(account).createPaymentPayload(2, want), payment = { x402Version: 2, accepted: want, payload }, facilitator = new Facilitator(toFacilitatorEvmSigner({ ...c, address: account.address }));
+assert.deepEqual(await facilitator.verify(payment, want), { isValid: true, invalidReason: undefined, payer: account.address });
+const settled = await facilitator.settle(payment, want); assert.ok(settled.success, JSON.stringify(settled)); assert.equal(await c.getBalance({ address: to }), 3000n);
+assert.equal((await facilitator.verify(payment, want)).isValid, false); assert.equal(await c.getBalance({ address: to }), 3000n);
+console.log('ok'); process.exit(0);
