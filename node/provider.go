@@ -51,7 +51,11 @@ type ProviderConfig struct {
 	// ReceiptInterval is how often receipts are committed on chain.
 	ReceiptInterval time.Duration
 	ClaimEvery      time.Duration
-	Log             *slog.Logger
+	// Watchtower is the URL of one that claims while this provider sleeps, and
+	// Client the connection to the chain. Optional.
+	Watchtower string
+	Client     *client.Client
+	Log        *slog.Logger
 }
 
 // Provider is a running provider role.
@@ -101,6 +105,13 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	if p.till, err = payment.OpenTill(ctx, filepath.Join(cfg.Dir, "till.db"), cfg.Wallet, cfg.Chain,
 		payment.TillOptions{ClaimEvery: cfg.ClaimEvery, Submit: submitter(cfg.Wallet), Log: cfg.Log}); err != nil {
 		return p, err
+	}
+	if cfg.Watchtower != "" {
+		d, err := newWatchtower(ctx, cfg.Watchtower, p.till, cfg.Client, cfg.Wallet)
+		if err != nil {
+			return p, err
+		}
+		p.work.Go(func() { d.deliver(background, cfg.Log) })
 	}
 	if p.notary, err = verify.OpenNotary(ctx, filepath.Join(cfg.Dir, "receipts.db"), cfg.Wallet, cfg.Chain,
 		verify.NotaryOptions{Interval: cfg.ReceiptInterval, Log: cfg.Log}); err != nil {

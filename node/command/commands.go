@@ -19,6 +19,7 @@ var commands = []func() *cobra.Command{
 	gatewayCommand,
 	keyCommand,
 	auditorCommand,
+	watchtowerCommand,
 	modelCommand,
 	trainCommand,
 	benchCommand,

@@ -128,6 +128,7 @@ func providerStart() *cobra.Command {
 	f.String("moniker", hostname(), "`NAME` shown to people")
 	f.String("listen", "/ip4/127.0.0.1/tcp/0", "libp2p `MULTIADDRESS` to listen on")
 	f.Int("slots", 8, "answers at once")
+	f.String("watchtower", "", "`URL` of a watchtower that claims while this machine is off (koinon watchtower start)")
 	return cmd
 }
 
@@ -191,6 +192,8 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 	}
 	listen, _ := cmd.Flags().GetString("listen")
 	cfg.Slots, _ = cmd.Flags().GetInt("slots")
+	cfg.Watchtower, _ = cmd.Flags().GetString("watchtower")
+	cfg.Client = r.client
 	cfg.Moniker, _ = cmd.Flags().GetString("moniker")
 	cfg.Dir, cfg.Chain, cfg.Wallet, cfg.Model, cfg.Listen, cfg.Log = r.home.Path("books"), r.client, r.wallet, m, []string{listen}, r.log
 	cfg.Name, cfg.Hardware, cfg.Licence = node.ModelName(path, kv8), node.Hardware(), "unknown"

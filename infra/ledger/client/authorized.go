@@ -2,6 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
+	"time"
+
+	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/x/authz"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/ledger/x/payment"
@@ -57,4 +63,44 @@ func (w *Wallet) ClaimMetered(ctx context.Context, claims []MeteredClaim) (Resul
 // Refund returns part of what this provider's channel holds to its payer.
 func (w *Wallet) Refund(ctx context.Context, id core.ChannelID, amount core.Amount) (Result, error) {
 	return w.Submit(ctx, &payment.MsgRefund{Provider: w.account, Channel: id[:], Amount: integer(amount)})
+}
+
+// AllowClaims lets another account claim in this provider's name, until the given
+// time. What it claims is paid to this account.
+func (w *Wallet) AllowClaims(ctx context.Context, to core.Address, until time.Time) error {
+	what, err := codectypes.NewAnyWithValue(authz.NewGenericAuthorization(sdk.MsgTypeURL(&payment.MsgClaim{})))
+	if err != nil {
+		return err
+	}
+	_, err = w.Submit(ctx, &authz.MsgGrant{Granter: w.account, Grantee: Bech32(to), Grant: authz.Grant{Authorization: what, Expiration: &until}})
+	return err
+}
+
+// ClaimsAllowed reports until when an account may claim in a provider's name.
+func (c *Client) ClaimsAllowed(ctx context.Context, provider, by core.Address) (until time.Time, ok bool, err error) {
+	r, err := authz.NewQueryClient(c).Grants(ctx, &authz.QueryGrantsRequest{Granter: Bech32(provider), Grantee: Bech32(by), MsgTypeUrl: sdk.MsgTypeURL(&payment.MsgClaim{})})
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused), err == nil && len(r.Grants) == 0: // the module answers so when there is none
+		return until, false, nil
+	case err != nil:
+		return until, false, readError("a grant cannot be read", err)
+	}
+	if e := r.Grants[0].Expiration; e != nil {
+		return *e, true, nil
+	}
+	return time.Unix(1<<40, 0), true, nil
+}
+
+// ClaimAs cashes vouchers in the name of a provider that has allowed it, all or
+// none.
+func (w *Wallet) ClaimAs(ctx context.Context, provider core.Address, vouchers []core.Voucher) error {
+	msg := &payment.MsgClaim{Provider: Bech32(provider)}
+	for _, v := range vouchers {
+		msg.Claims = append(msg.Claims, payment.Claim{Channel: v.Channel[:], Amount: integer(v.Amount), Signature: v.Signature[:]})
+	}
+	exec := authz.NewMsgExec(nil, []sdk.Msg{msg})
+	exec.Grantee = w.account
+	_, err := w.Submit(ctx, &exec)
+	return err
 }
