@@ -116,6 +116,22 @@ func (b *books) put(r *record) error {
 	return nil
 }
 
+// claimed notes what was claimed of a channel in all, or given up.
+func (b *books) claimed(id core.ChannelID, total core.Amount) error {
+	return b.writer.Do(func(tx *bolt.Tx) error {
+		r, bucket := &record{}, tx.Bucket(channelBucket)
+		if err := json.Unmarshal(bucket.Get(id[:]), r); err != nil {
+			return err
+		}
+		r.Claimed = later(r.Claimed, total)
+		js, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		return bucket.Put(id[:], js)
+	})
+}
+
 // open lists the channels in which something is left to claim.
 func (b *books) open() (out []*record, err error) {
 	return out, b.db.View(func(tx *bolt.Tx) error {
@@ -155,7 +171,7 @@ func (p *Paywall) claimLoop(ctx context.Context) {
 const endMargin = 10 * time.Minute
 
 // Claim claims what was metered: what is worth a transaction or in danger, or
-// everything. A channel that is at work is left for the next time.
+// everything. Calls go on meanwhile: what they add is claimed the next time.
 func (p *Paywall) Claim(ctx context.Context, everything bool) error {
 	recs, err := p.books.open()
 	if err != nil {
@@ -163,33 +179,23 @@ func (p *Paywall) Claim(ctx context.Context, everything bool) error {
 	}
 	var due []*record
 	for _, r := range recs {
-		if !p.hold(r.ID) {
-			continue
-		}
-		defer p.release(r.ID)
-		if r, err = p.books.get(r.ID); err != nil { // as it is now, while it is held
-			return err
-		}
 		c, err := p.f.cfg.Ledger.Channel(ctx, r.ID)
 		if err != nil {
 			return err
 		}
-		seen := r.Claimed
-		r.Claimed = later(r.Claimed, c.Claimed)
-		lost := c.State == core.ChannelClosed || c.Expiry <= p.f.now().Unix()
-		switch urgent := c.State == core.ChannelWithdrawing || c.Expiry-p.f.now().Unix() < int64(endMargin/time.Second); {
-		case lost:
-			p.cfg.Log.Error("a channel closed before it was claimed", "channel", r.ID.Short(), "lost", r.Charged.Less(r.Claimed))
-			r.Charged = r.Claimed
-		case r.Charged.Cmp(r.Claimed) <= 0:
-		case everything || urgent || r.Charged.Less(r.Claimed).Cmp(p.cfg.ClaimAmount) >= 0:
+		left := c.Expiry - p.f.now().Unix()
+		owed := r.Charged.Less(c.Claimed)
+		switch urgent := c.State == core.ChannelWithdrawing || left < int64(endMargin/time.Second); {
+		case owed.IsZero():
+			err = p.books.claimed(r.ID, c.Claimed)
+		case c.State == core.ChannelClosed || left <= 0:
+			p.cfg.Log.Error("a channel closed before it was claimed", "channel", r.ID.Short(), "lost", owed)
+			err = p.books.claimed(r.ID, r.Charged)
+		case everything || urgent || owed.Cmp(p.cfg.ClaimAmount) >= 0:
 			due = append(due, r)
-			continue
 		}
-		if lost || seen.Cmp(r.Claimed) != 0 {
-			if err := p.books.put(r); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
 	for part := range slices.Chunk(due, maxClaims) {
@@ -218,8 +224,7 @@ func (p *Paywall) claimThese(ctx context.Context, part []*record) error {
 		return last
 	}
 	for _, r := range part {
-		r.Claimed = r.Charged
-		if err := p.books.put(r); err != nil {
+		if err := p.books.claimed(r.ID, r.Charged); err != nil {
 			return err
 		}
 	}
