@@ -75,7 +75,7 @@ func OpenArchive(path string, o ArchiveOptions) (*Archive, error) {
 		return nil, &core.Error{Code: core.CodeUnavailable, Message: fmt.Sprintf("the receipt archive %s cannot be opened", path), Next: "stop the other process that uses it, or check the file's rights", Err: err}
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{evidenceBucket, leavesBucket, requestBucket, orderBucket, metaBucket, pendingBucket, batchBucket, placeBucket, workBucket, traceBucket, sealedBucket} {
+		for _, b := range [][]byte{evidenceBucket, leavesBucket, requestBucket, orderBucket, metaBucket, pendingBucket, batchBucket, placeBucket, workBucket, traceBucket, sealedBucket, suspicionBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}

@@ -28,8 +28,18 @@ type AuditorOptions struct {
 // archive, and what it opened is on chain.
 type Auditor struct {
 	opt    AuditorOptions
-	secret [32]byte                    // decides which receipts are audited
+	lot    lot                         // decides which receipts are audited
 	looked map[core.ReceiptID]struct{} // receipts of others' disputes that were audited
+}
+
+// lot is a secret by which an auditor draws receipts, so that nobody can foresee
+// which.
+type lot [32]byte
+
+// draws decides whether a receipt is among a share, in 1/10,000.
+func (l *lot) draws(id core.ReceiptID, share uint32) bool {
+	h := sha256.Sum256(append(l[:], id[:]...))
+	return binary.BigEndian.Uint32(h[:])%10_000 < share
 }
 
 // NewAuditor returns an auditor; [Auditor.Run] works. A [Litigant] of the same
@@ -40,7 +50,7 @@ func NewAuditor(o AuditorOptions) (*Auditor, error) {
 		o.Share = 500
 	}
 	a := &Auditor{opt: o, looked: map[core.ReceiptID]struct{}{}}
-	_, err := rand.Read(a.secret[:])
+	_, err := rand.Read(a.lot[:])
 	return a, err
 }
 
@@ -60,7 +70,7 @@ func (a *Auditor) Round(ctx context.Context) error {
 		if err != nil || next == 0 {
 			return err
 		}
-		if a.drawn(id) {
+		if a.lot.draws(id, a.opt.Share) {
 			if err := a.audit(ctx, id); err != nil {
 				return fmt.Errorf("receipt %s: %w", id.Short(), err) // tried again at the next round
 			}
@@ -102,12 +112,6 @@ func (a *Auditor) StandIn(ctx context.Context) error {
 
 // maxLooked bounds what an auditor remembers of others' disputes.
 const maxLooked = 1 << 14
-
-// drawn decides by a secret whether a receipt is audited.
-func (a *Auditor) drawn(id core.ReceiptID) bool {
-	h := sha256.Sum256(append(a.secret[:], id[:]...))
-	return binary.BigEndian.Uint32(h[:])%10_000 < a.opt.Share
-}
 
 func (a *Auditor) audit(ctx context.Context, id core.ReceiptID) error {
 	ev, err := a.opt.Archive.Get(id)

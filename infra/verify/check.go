@@ -40,7 +40,7 @@ func check(ev *core.Evidence, f Facts) (Report, core.Seed) {
 		func() *Rejected { return contents(ev) },
 		func() *Rejected { return resumed(ev) },
 		func() (bad *Rejected) { out.Consumer, bad = signedByConsumer(ev, f); return bad },
-		func() (bad *Rejected) { seed, bad = seeded(ev, f); return bad },
+		func() (bad *Rejected) { seed, bad = seedOf(ev, f); return bad },
 		func() *Rejected { return leaves(ev) },
 		func() *Rejected { return committed(ev, f, id) },
 	}
@@ -175,7 +175,7 @@ func CheckResume(q *core.Request) error {
 	return nil
 }
 
-func seeded(ev *core.Evidence, f Facts) (core.Seed, *Rejected) {
+func seedOf(ev *core.Evidence, f Facts) (core.Seed, *Rejected) {
 	q := &ev.Request.Request
 	if q.UserSeed == nil && f.VRFKey != nil && !bytes.Equal(f.VRFKey, ev.VRFKey) {
 		return core.Seed{}, reject(WrongSignature, "vrf_key", "the VRF key is not the one that provider %s registered", q.Provider)

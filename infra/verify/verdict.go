@@ -21,11 +21,12 @@ const (
 	BoundaryDiffers  Verdict = "boundary_differs"  // exit 7: same tokens, other computation
 	LogprobDiffers   Verdict = "logprob_differs"   // exit 9: same tokens, another log-probability
 	EmbeddingDiffers Verdict = "embedding_differs" // exit 10: another vector
+	Unproven         Verdict = "unproven"          // exit 11: consistent, of a tier that no single answer proves
 	Unsupported      Verdict = "unsupported"       // exit 8: a version this program does not know
 )
 
 var exitCodes = map[Verdict]int{Matches: 0, Malformed: 2, WrongSignature: 3, Tampered: 4, WrongModel: 5,
-	TokenDiffers: 6, FinishDiffers: 6, BoundaryDiffers: 7, Unsupported: 8, LogprobDiffers: 9, EmbeddingDiffers: 10}
+	TokenDiffers: 6, FinishDiffers: 6, BoundaryDiffers: 7, Unsupported: 8, LogprobDiffers: 9, EmbeddingDiffers: 10, Unproven: 11}
 
 // ExitCode is the process exit code of `koinon verify`; 1 for an unknown verdict.
 func (v Verdict) ExitCode() int {

@@ -25,6 +25,15 @@ func examine(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts)
 	if out.Verdict != Matches {
 		return out, own, nil
 	}
+	if ev.Receipt.Tier() == core.TierStatistical {
+		reference, ok := engine.(core.Reference)
+		if !ok {
+			out.Verdict, out.Message = Unproven, "an answer of the statistical tier, which this engine has no test for"
+			return out, nil
+		}
+		_, out, err := Stand(ctx, ev, reference)
+		return out, err
+	}
 	info := engine.Info()
 	if bad := sameModel(&ev, info); bad != nil {
 		bad.Receipt, bad.Consumer = out.Receipt, out.Consumer
@@ -67,8 +76,8 @@ func examine(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts)
 }
 
 func sameModel(ev *core.Evidence, info core.ModelInfo) *Rejected {
-	if info.Semantics != ev.Receipt.Semantics {
-		return reject(Unsupported, "receipt.semantics", "the engine follows semantics version %d, the receipt version %d", info.Semantics, ev.Receipt.Semantics)
+	if info.Semantics != core.NumericsOf(ev.Receipt.Semantics) {
+		return reject(Unsupported, "receipt.semantics", "the engine follows semantics version %d, the receipt version %d", info.Semantics, core.NumericsOf(ev.Receipt.Semantics))
 	}
 	if info.ID != ev.Receipt.Model {
 		return reject(WrongModel, "receipt.model", "the receipt is for model %s, the model at hand is %s (%s)", ev.Receipt.Model, info.ID, info.Name)
