@@ -40,6 +40,12 @@ type GatewayConfig struct {
 	Engines map[core.ModelID]core.Engine
 	// Metadata of models whose file is at hand; others are fetched from a provider.
 	Metadata map[core.ModelID]gguf.Metadata
+	// Calibrations are the honest back ends against which answers of the
+	// statistical tier are weighed, where Engines has their model. A provider that
+	// none of them explains gets no more questions.
+	Calibrations []*verify.Calibration
+	// WeighShare of those answers, in 1/10,000, is weighed. Default 1000.
+	WeighShare uint32
 	// Deposit of each new channel, default 1 koin.
 	Deposit core.Amount
 	// Ledger, when set, lets callers without an account pay by the call (x402).
@@ -142,7 +148,38 @@ func StartGateway(ctx context.Context, cfg GatewayConfig) (_ *Gateway, err error
 	})
 	g.work.Go(func() { g.prepare(background) })
 	g.work.Go(func() { g.prune(background) })
-	return g, nil
+	return g, g.watch(background)
+}
+
+// watch weighs answers of the statistical tier and shuns whom it finds
+// implausible, now or before.
+func (g *Gateway) watch(ctx context.Context) error {
+	if len(g.cfg.Calibrations) == 0 {
+		return nil
+	}
+	before, err := g.archive.Suspicions()
+	if err != nil {
+		return err
+	}
+	for _, s := range before {
+		if s.Found != nil {
+			g.Shun(s.Provider, s.Model, core.TierStatistical)
+		}
+	}
+	w, err := verify.NewWatcher(verify.WatcherOptions{
+		Archive: g.archive, Calibrations: g.cfg.Calibrations, Share: g.cfg.WeighShare, Log: g.cfg.Log,
+		Reference: func(id core.ModelID) core.Reference { r, _ := g.cfg.Engines[id].(core.Reference); return r },
+		Found: func(s verify.Suspicion) {
+			g.Shun(s.Provider, s.Model, core.TierStatistical)
+			g.cfg.Log.Warn("a provider's answers are implausible: it gets no more questions", "provider", s.Provider, "model", s.Model.Short(),
+				"answers", s.Answers, "tokens", s.Tokens, "weight", s.Weight(), "evidence", s.Evidence)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	g.work.Go(func() { w.Run(ctx) })
+	return nil
 }
 
 // Names within a gateway's folder.

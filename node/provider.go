@@ -24,7 +24,7 @@ import (
 )
 
 // ProviderConfig is what the provider role needs. Chain, Wallet, PeerKey and
-// Model are required.
+// either Model or Backend are required.
 type ProviderConfig struct {
 	Dir     string // its books and receipts
 	Chain   core.Chain
@@ -33,6 +33,9 @@ type ProviderConfig struct {
 	// Model answers; the caller closes it after the provider. Several providers
 	// of one process may share it.
 	Model *model.Model
+	// Backend answers in Model's place, on the statistical tier. The caller closes
+	// it after the provider.
+	Backend *Backend
 	// Engine and Advocate replace Model's own for answers and disputes. Optional.
 	Engine   core.Engine
 	Advocate core.Advocate
@@ -60,13 +63,15 @@ type ProviderConfig struct {
 
 // Provider is a running provider role.
 type Provider struct {
-	cfg    ProviderConfig
-	host   *p2p.Host
-	till   *payment.Till
-	notary *verify.Notary
-	worker *compute.Worker
-	cancel context.CancelFunc
-	work   sync.WaitGroup
+	cfg      ProviderConfig
+	info     core.ModelInfo
+	metadata gguf.Metadata
+	host     *p2p.Host
+	till     *payment.Till
+	notary   *verify.Notary
+	worker   *compute.Worker
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
 }
 
 // StartProvider opens the provider's books, serves requests, and makes the
@@ -85,14 +90,20 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	if cfg.Engine == nil {
-		cfg.Engine = cfg.Model
-	}
-	if cfg.Advocate == nil {
-		cfg.Advocate = newAdvocate(cfg.Model)
+	metadata, admit := gguf.Metadata{}, (func(core.Sampler) error)(nil)
+	if b := cfg.Backend; b != nil {
+		cfg.Engine, metadata, admit = b.Engine, b.Metadata, b.Engine.Admit
+	} else {
+		metadata, admit = cfg.Model.Metadata(), cfg.Model.Check
+		if cfg.Engine == nil {
+			cfg.Engine = cfg.Model
+		}
+		if cfg.Advocate == nil {
+			cfg.Advocate = newAdvocate(cfg.Model)
+		}
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	p := &Provider{cfg: cfg, cancel: cancel}
+	p := &Provider{cfg: cfg, info: cfg.Engine.Info(), metadata: metadata, cancel: cancel}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -121,9 +132,9 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	if err != nil {
 		return p, err
 	}
-	offer := core.Offer{Model: cfg.Model.Root(), Tier: core.TierExact, PriceIn: cfg.PriceIn, PriceOut: cfg.PriceOut, Slots: uint32(cfg.Slots)}
+	offer := core.Offer{Model: p.info.ID, Tier: core.TierOf(p.info.Semantics), PriceIn: cfg.PriceIn, PriceOut: cfg.PriceOut, Slots: uint32(cfg.Slots)}
 	if p.worker, err = compute.New(compute.Config{ChainID: st.EVMChainID, Engine: cfg.Engine, Offer: offer, Signer: cfg.Wallet, VRF: key, Cashier: p.till, Notary: p.notary,
-		Registered: func(ctx context.Context, a core.Address) (bool, error) { return Registered(ctx, cfg.Chain, a) }, Admit: cfg.Model.Check, Slots: cfg.Slots}); err != nil {
+		Registered: func(ctx context.Context, a core.Address) (bool, error) { return Registered(ctx, cfg.Chain, a) }, Admit: admit, Slots: cfg.Slots}); err != nil {
 		return p, err
 	}
 	if p.host, err = p2p.New(p2p.Config{Key: cfg.PeerKey, Listen: cfg.Listen}); err != nil {
@@ -137,7 +148,9 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	if err := p.announce(ctx, st.ChainID, offer); err != nil {
 		return p, err
 	}
-	p.work.Go(func() { p.litigant().Run(background) })
+	if offer.Tier == core.TierExact { // no court judges others
+		p.work.Go(func() { p.litigant().Run(background) })
+	}
 	p.work.Go(func() { supplier.Run(background) })
 	return p, nil
 }
@@ -147,13 +160,13 @@ func (p *Provider) litigant() *verify.Litigant {
 	return verify.NewLitigant(verify.LitigantOptions{
 		Court: p.cfg.Wallet, Evidence: p.notary.Get, Report: p.cfg.Report, Log: p.cfg.Log,
 		Engine: func(id core.ModelID) core.Engine {
-			if id != p.cfg.Model.Root() {
+			if id != p.info.ID {
 				return nil
 			}
 			return p.cfg.Engine
 		},
 		Advocate: func(id core.ModelID) core.Advocate {
-			if id != p.cfg.Model.Root() {
+			if id != p.info.ID {
 				return nil
 			}
 			return p.cfg.Advocate
@@ -206,7 +219,7 @@ func Registered(ctx context.Context, chain core.Chain, a core.Address) (bool, er
 
 // blob serves the model's tokenizer part to gateways that lack the file.
 func (p *Provider) blob(_ context.Context, hash core.Hash) ([]byte, error) {
-	m := p.cfg.Model.Metadata()
+	m := p.metadata
 	if hash != gguf.TokenizerHash(m) {
 		return nil, core.Errorf(core.CodeInvalid, "there is no blob %s here", hash.Short())
 	}
@@ -255,7 +268,7 @@ func sameOffer(a, b core.Offer) bool {
 func (p *Provider) publish(ctx context.Context) error {
 	known := func() (bool, error) {
 		ms, err := p.cfg.Chain.Manifests(ctx)
-		return slices.ContainsFunc(ms, func(m core.Manifest) bool { return m.ID == p.cfg.Model.Root() }), err
+		return slices.ContainsFunc(ms, func(m core.Manifest) bool { return m.ID == p.info.ID }), err
 	}
 	if ok, err := known(); ok || err != nil {
 		return err
@@ -274,9 +287,9 @@ func (p *Provider) publish(ctx context.Context) error {
 }
 
 func (p *Provider) manifest() core.Manifest {
-	info := p.cfg.Model.Info()
-	return core.Manifest{ID: info.ID, Name: p.cfg.Name, Publisher: p.Address(), Format: "gguf", Semantics: info.Semantics, Licence: p.cfg.Licence,
-		Tokenizer: gguf.TokenizerHash(p.cfg.Model.Metadata()), Context: uint32(info.ContextLength), Size: info.Parameters}
+	info := p.info
+	return core.Manifest{ID: info.ID, Name: p.cfg.Name, Publisher: p.Address(), Format: "gguf", Semantics: core.NumericsOf(info.Semantics), Licence: p.cfg.Licence,
+		Tokenizer: gguf.TokenizerHash(p.metadata), Context: uint32(info.ContextLength), Size: info.Parameters}
 }
 
 // submitter brings a till's claims on chain, each with the models that it pays.

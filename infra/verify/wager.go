@@ -69,6 +69,12 @@ func (c *Calibration) odds() *odds {
 	return o
 }
 
+// Bet lets p bet on the tokens of one more answer and returns on how many it
+// could. seeded says that the request's seed drove the draws.
+func (c *Calibration) Bet(p *Process, standings []core.Standing, seeded bool) int {
+	return p.play(c.odds(), standings, seeded)
+}
+
 // stakes per nat of surprise, for either direction: at the greatest possible
 // loss they keep a fifth.
 var stakes = [...]float64{0.0125, 0.025, 0.05}

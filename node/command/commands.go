@@ -12,6 +12,7 @@ var commands = []func() *cobra.Command{
 	chatCommand,
 	modelsCommand,
 	verifyCommand,
+	calibrateCommand,
 	disputeCommand,
 	auditCommand,
 	walletCommand,

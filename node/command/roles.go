@@ -114,14 +114,17 @@ func providerCommand() *cobra.Command {
 func providerStart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "start", Short: "Serve a model", Args: cobra.NoArgs,
-		Example: "koinon provider start --model llama.Q8_0.gguf --price-in 0.5koin --price-out 1koin",
-		RunE:    runProvider,
+		Example: `koinon provider start --model llama.Q8_0.gguf --price-in 0.5koin --price-out 1koin
+koinon provider start --model llama.Q8_0.gguf --backend http://127.0.0.1:8000 --backend-model llama`,
+		RunE: runProvider,
 	}
 	roleFlags(cmd, "provider")
 	f := cmd.Flags()
 	f.String("model", "", "`FILE.gguf` to serve (default: the built-in model)")
 	f.Bool("kv8", false, kv8Usage)
-	f.String("backend", "", "`URL` of an OpenAI-compatible server to serve instead of a file (not possible yet)")
+	f.String("backend", "", "`URL` of an OpenAI-compatible server that answers in the engine's place, on the statistical tier (key in "+node.BackendKeyVariable+")")
+	f.String("backend-model", "", "`NAME` of the model on that server (default: as the file is called)")
+	f.Int("backend-context", 0, "`TOKENS` that the server's context holds (default: the model's own)")
 	f.String("price-in", "1koin", "price of a million input tokens")
 	f.String("price-out", "2koin", "price of a million output tokens")
 	f.String("bond", "500koin", "bond at the first registration; it is locked while you serve")
@@ -152,9 +155,6 @@ func perMillion(cmd *cobra.Command, flag string) (core.Amount, error) {
 
 func runProvider(cmd *cobra.Command, _ []string) (err error) {
 	ctx := cmd.Context()
-	if b, _ := cmd.Flags().GetString("backend"); b != "" {
-		return &core.Error{Code: core.CodeInvalid, Message: "serving another server's answers is not possible yet", Next: "serve a file with --model FILE.gguf"}
-	}
 	cfg := node.ProviderConfig{}
 	if cfg.PriceIn, err = perMillion(cmd, "price-in"); err != nil {
 		return err
@@ -168,11 +168,15 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 	}
 	path, _ := cmd.Flags().GetString("model")
 	kv8, _ := cmd.Flags().GetBool("kv8")
-	m, err := openModel(cmd, path, kv8)
+	info, err := openAnswering(cmd, &cfg, path, kv8)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	if cfg.Backend != nil {
+		defer func() { err = errors.Join(err, cfg.Backend.Close()) }()
+	} else {
+		defer func() { err = errors.Join(err, cfg.Model.Close()) }()
+	}
 	r, err := openRole(cmd)
 	if err != nil {
 		return err
@@ -195,14 +199,14 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 	cfg.Watchtower, _ = cmd.Flags().GetString("watchtower")
 	cfg.Client = r.client
 	cfg.Moniker, _ = cmd.Flags().GetString("moniker")
-	cfg.Dir, cfg.Chain, cfg.Wallet, cfg.Model, cfg.Listen, cfg.Log = r.home.Path("books"), r.client, r.wallet, m, []string{listen}, r.log
+	cfg.Dir, cfg.Chain, cfg.Wallet, cfg.Listen, cfg.Log = r.home.Path("books"), r.client, r.wallet, []string{listen}, r.log
 	cfg.Name, cfg.Hardware, cfg.Licence = node.ModelName(path, kv8), node.Hardware(), "unknown"
 	p, err := node.StartProvider(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	err = printRole(cmd, map[string]any{"ready": true, "provider": p.Address(), "peer_id": p.PeerID(), "addrs": p.Addrs(), "model": cfg.Name, "root": m.Root()},
-		fmt.Sprintf("%s serves %s as %s", cfg.Moniker, cfg.Name, p.Address()))
+	err = printRole(cmd, map[string]any{"ready": true, "provider": p.Address(), "peer_id": p.PeerID(), "addrs": p.Addrs(), "model": cfg.Name, "root": info.ID, "tier": core.TierOf(info.Semantics)},
+		fmt.Sprintf("%s serves %s (%s) as %s", cfg.Moniker, cfg.Name, core.TierOf(info.Semantics), p.Address()))
 	if err == nil {
 		<-ctx.Done()
 		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -212,6 +216,46 @@ func runProvider(cmd *cobra.Command, _ []string) (err error) {
 		}
 	}
 	return errors.Join(err, p.Close())
+}
+
+// openAnswering opens what answers: the model's file, or the server that is said
+// to run it.
+func openAnswering(cmd *cobra.Command, cfg *node.ProviderConfig, path string, kv8 bool) (core.ModelInfo, error) {
+	url, _ := cmd.Flags().GetString("backend")
+	if url == "" {
+		if cmd.Flags().Changed("backend-model") || cmd.Flags().Changed("backend-context") {
+			return core.ModelInfo{}, usage("--backend-model and --backend-context need --backend")
+		}
+		var err error
+		if cfg.Model, err = openModel(cmd, path, kv8); err != nil {
+			return core.ModelInfo{}, err
+		}
+		return cfg.Model.Info(), nil
+	}
+	if kv8 {
+		return core.ModelInfo{}, usage("--kv8 is the engine's own and does not go with --backend")
+	}
+	var err error
+	if cfg.Backend, err = openBackend(cmd, url, path); err != nil {
+		return core.ModelInfo{}, err
+	}
+	return cfg.Backend.Info(), nil
+}
+
+// openBackend opens the server that the flags name.
+func openBackend(cmd *cobra.Command, url, path string) (*node.Backend, error) {
+	s := newSteps(cmd.ErrOrStderr(), wantsJSON(cmd))
+	b := node.BackendConfig{URL: url, Model: path, Progress: s.show}
+	if b.Name, _ = cmd.Flags().GetString("backend-model"); b.Name == "" {
+		b.Name = node.ModelName(path, false)
+	}
+	b.Context, _ = cmd.Flags().GetInt("backend-context")
+	backend, err := node.OpenBackend(cmd.Context(), b)
+	s.end()
+	if err == nil && !wantsJSON(cmd) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", url, backend.Dialect())
+	}
+	return backend, err
 }
 
 func gatewayCommand() *cobra.Command {
@@ -228,6 +272,8 @@ func gatewayStart() *cobra.Command {
 	cmd.Flags().Bool("x402", true, "sell answers, by the call, to wallets without an account (below /x402/)")
 	cmd.Flags().Bool("kv8", false, kv8Usage)
 	cmd.Flags().String("model", "", "`FILE.gguf` at hand, to verify receipts with (default: the built-in model)")
+	cmd.Flags().StringSlice("calibration", nil, "`FILE.json` of an honest back end, by which answers of the statistical tier are weighed; may be repeated")
+	cmd.Flags().Float64("weigh", 0.1, "`SHARE` of those answers that is weighed")
 	return cmd
 }
 
@@ -241,6 +287,9 @@ func runGateway(cmd *cobra.Command, _ []string) (err error) {
 	addr, _ := cmd.Flags().GetString("listen")
 	if cfg.Listener, err = node.Listen(addr); err != nil {
 		return err
+	}
+	if err := calibrations(cmd, &cfg); err != nil {
+		return errors.Join(err, cfg.Listener.Close())
 	}
 	path, _ := cmd.Flags().GetString("model")
 	kv8, _ := cmd.Flags().GetBool("kv8")

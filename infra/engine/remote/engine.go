@@ -16,10 +16,13 @@ type Config struct {
 	URL  string // of the server, with or without /v1
 	Name string // of the model, to the server
 	Key  string // bearer token; "" for none
-	// Info and Metadata are the claimed model's. Info's context is what the
-	// server must hold too.
+	// Info and Metadata are the claimed model's.
 	Info     core.ModelInfo
 	Metadata gguf.Metadata
+	// Context is how many tokens fit into the server's context; 0 stands for the
+	// model's own. What does not fit is refused or broken off, so that another
+	// provider continues.
+	Context int
 }
 
 // Engine is a core.Engine whose work another program does.
@@ -29,6 +32,7 @@ type Engine struct {
 	vocabulary *vocabulary
 	client     *client
 	dialect    Dialect
+	context    int // tokens
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -46,7 +50,10 @@ func Open(ctx context.Context, c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{info: c.Info, tokenizer: t, vocabulary: newVocabulary(t), news: make(chan struct{}, 1)}
+	e := &Engine{info: c.Info, tokenizer: t, vocabulary: newVocabulary(t), news: make(chan struct{}, 1), context: c.Info.ContextLength}
+	if c.Context > 0 {
+		e.context = min(e.context, c.Context)
+	}
 	e.info.Semantics |= core.OptionStatistical
 	if e.client, err = newClient(c.URL, c.Name, c.Key); err != nil {
 		return nil, err
@@ -76,8 +83,8 @@ func (e *Engine) NewSequence(in core.SequenceInput) (core.Sequence, error) {
 	if len(in.Input) == 0 || in.Base < 0 || in.Base >= len(in.Input) {
 		return nil, core.Errorf(core.CodeInvalid, "an input of %d tokens with %d of them delivered earlier has no prompt", len(in.Input), in.Base)
 	}
-	if len(in.Input) >= e.info.ContextLength {
-		return nil, core.Errorf(core.CodeContextLength, "the input has %d tokens, the context holds %d including the answer", len(in.Input), e.info.ContextLength)
+	if len(in.Input) >= e.context {
+		return nil, core.Errorf(core.CodeContextLength, "the input has %d tokens, the back end's context holds %d including the answer", len(in.Input), e.context)
 	}
 	if e.ctx.Err() != nil {
 		return nil, errClosed

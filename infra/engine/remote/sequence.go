@@ -93,8 +93,11 @@ func (s *sequence) fetch() (core.FinishReason, error) {
 	}
 	run := firstRun
 	for {
-		n := s.ending.Room()
-		if n <= 0 {
+		n, err := s.room()
+		if err != nil {
+			return "", err
+		}
+		if n == 0 {
 			return core.FinishLength, nil
 		}
 		if s.races() {
@@ -110,6 +113,16 @@ func (s *sequence) fetch() (core.FinishReason, error) {
 			run = max(leastRun, min(2*followed, run))
 		}
 	}
+}
+
+// room is how many tokens the server may write: 0 where the answer has its
+// length, with an error where the server's context is full before.
+func (s *sequence) room() (int, error) {
+	n, left := s.ending.Room(), s.e.context-len(s.tokens)
+	if n > 0 && left <= 0 {
+		return 0, errFull
+	}
+	return max(0, min(n, left)), nil
 }
 
 // races reports whether tokens are drawn here against the server's will.
@@ -145,6 +158,7 @@ func (s *sequence) order(n int) order {
 }
 
 var (
+	errFull    = core.Errorf(core.CodeProvider, "the back end's context is full")
 	errMute    = core.Errorf(core.CodeProvider, "the back end ended without a token and without an end")
 	errUnnamed = core.Errorf(core.CodeProvider, "the back end does not say which token it chose")
 	errOther   = core.Errorf(core.CodeProvider, "the back end ended for a reason that no answer has")

@@ -14,8 +14,11 @@ import (
 // have fewer tokens than the server counted: then it is asked for more.
 func (s *sequence) fetchText() (core.FinishReason, error) {
 	for {
-		n := s.ending.Room()
-		if n <= 0 {
+		n, err := s.room()
+		if err != nil {
+			return "", err
+		}
+		if n == 0 {
 			return core.FinishLength, nil
 		}
 		if finish, err := s.readText(n); finish != "" || err != nil {
