@@ -13,6 +13,10 @@ const (
 	MaxTrigger     = 256      // bytes
 )
 
+// StatisticalTopK is among how many likeliest tokens a draw of the statistical
+// tier happens that follows the seed: as many as servers list.
+const StatisticalTopK = 20
+
 // Statistical refuses, by the field, what answers of the statistical tier do not
 // offer: what needs the logits of tokens that a server does not list.
 func (s *Sampler) Statistical() error {

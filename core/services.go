@@ -45,7 +45,8 @@ type Reference interface {
 	Info() ModelInfo
 	// Stand returns one standing per token of output by one teacher-forced
 	// prefill, and one more, [Unthinkable], for an end that the answer claims and
-	// does not have. seeded says that the seed drove the draws.
+	// does not have. seeded says that the seed drove the draws, which then are among
+	// the StatisticalTopK likeliest tokens where there is a temperature.
 	Stand(ctx context.Context, in SequenceInput, output []Token, finish FinishReason, seeded bool) ([]Standing, error)
 }
 

@@ -9,7 +9,7 @@ const llama = await getLlama({gpu: false, build: "never", logLevel: LlamaLogLeve
 const models = {};
 for (const [name, modelPath] of Object.entries(paths)) {
     const model = await llama.loadModel({modelPath, gpuLayers: 0, useMmap: false});
-    const context = await model.createContext({contextSize: 512, batchSize: 512, threads: 2, ignoreMemorySafetyChecks: true});
+    const context = await model.createContext({contextSize: 512, batchSize: 512, threads: 1, ignoreMemorySafetyChecks: true});
     models[name] = {model, sequence: context.getSequence(), busy: Promise.resolve()};
 }
 

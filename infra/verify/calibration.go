@@ -84,20 +84,26 @@ func (c *Calibration) Add(standings []core.Standing, seeded bool) {
 			c.Likelihood.Squares += y * y
 			continue
 		}
-		b, x := clipped(s)
-		c.Margins[b].Tokens++
-		c.Margins[b].Sum += x
+		if b, x, ok := clipped(s); ok {
+			c.Margins[b].Tokens++
+			c.Margins[b].Sum += x
+		}
 	}
 }
 
 // clipped is the bin of a token's gap and its margin as a share of the bin's
 // upper end, at most 1. A token that is not the reference's own is worth at
-// least a half in its bin, since no margin is below the gap.
-func clipped(s core.Standing) (bin int, x float64) {
+// least a half in its bin, since no margin is below the gap. Where the filters
+// leave open which token is the reference's own, there is no gap, and nothing to
+// be said.
+func clipped(s core.Standing) (bin int, x float64, ok bool) {
+	if s.Gap <= 0 {
+		return 0, 0, false
+	}
 	for bin < len(gapEdges) && s.Gap >= gapEdges[bin] {
 		bin++
 	}
-	return bin, min(1, s.Margin/gapEdges[min(bin, len(gapEdges)-1)])
+	return bin, min(1, s.Margin/gapEdges[min(bin, len(gapEdges)-1)]), true
 }
 
 // Tokens counts what was measured for margins.
@@ -187,8 +193,8 @@ func (c *Calibration) check() error {
 	return nil
 }
 
-// Of a measurement, bounds hold with all but this probability, per bin.
-const doubt = 1e-3
+// Of a measurement, the bound of a bin holds with all but this probability.
+const doubt = 1e-2
 
 // allowance is by how much the rates of other prompts than those measured may
 // be larger.
@@ -197,26 +203,32 @@ const allowance = 1.5
 // mostRate is a rate above which no bin is bounded.
 const mostRate = 0.95
 
-// rates bounds the mean clipped margin of honest tokens in each bin. A larger gap
-// never has a larger bound.
+// rates bounds the mean clipped margin of honest tokens in each bin, on the
+// premise that the mean falls as the gap grows: then a bin's is at most the mean
+// over it and any number of bins before it, of which the best bound counts.
 func (c *Calibration) rates() (mu [gapBins]float64) {
 	least := mostRate
-	for i, b := range c.Margins {
-		if b.Tokens > 0 {
-			least = min(least, allowance*above(b.Sum/float64(b.Tokens), float64(b.Tokens)))
+	for last := range c.Margins {
+		tokens, sum := 0.0, 0.0
+		for first := last; first >= 0; first-- {
+			tokens += float64(c.Margins[first].Tokens)
+			sum += c.Margins[first].Sum
+			if tokens > 0 {
+				least = min(least, allowance*above(sum/tokens, tokens, doubt/float64(gapBins)))
+			}
 		}
-		mu[i] = least
+		mu[last] = least
 	}
 	return mu
 }
 
 // above is the largest mean of numbers between 0 and 1 under which n of them
-// average at most p with a probability of doubt (Chernoff's bound).
-func above(p, n float64) float64 {
+// average at most p with that probability (Chernoff's bound).
+func above(p, n, probability float64) float64 {
 	lo, hi := p, 1.0
 	for range 60 {
 		mid := (lo + hi) / 2
-		if n*divergence(p, mid) <= math.Log(1/doubt) {
+		if n*divergence(p, mid) <= math.Log(1/probability) {
 			lo = mid
 		} else {
 			hi = mid

@@ -86,7 +86,10 @@ func (p *Process) play(o *odds, standings []core.Standing, seeded bool) (n int) 
 	for _, s := range standings {
 		switch {
 		case seeded && o.margins:
-			b, x := clipped(s)
+			b, x, ok := clipped(s)
+			if !ok {
+				continue
+			}
 			for w := range p.Log {
 				p.Log[w] += math.Log1p(o.bet[w][b] * (x - o.rate[b]))
 			}

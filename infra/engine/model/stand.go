@@ -31,6 +31,9 @@ func (j *jury) add(r row) {
 // It fails with CodeInvalid where the model's own numbers leave the finite range.
 func (m *Model) Stand(ctx context.Context, in core.SequenceInput, output []core.Token, finish core.FinishReason, seeded bool) ([]core.Standing, error) {
 	in.Trace, in.Sampler.Logprobs = false, 0
+	if p := &in.Sampler; seeded && p.Temperature > 0 && (p.TopK == 0 || p.TopK > core.StatisticalTopK) {
+		p.TopK = core.StatisticalTopK
+	}
 	s, err := m.newSequence(in)
 	if err != nil || len(output) == 0 {
 		return nil, err

@@ -45,8 +45,8 @@ func TestStandOfOwnAndOthersTokens(t *testing.T) {
 	}
 	input := tokenizer.Encode("What is a receipt?", token.Options{AddBOS: true, ParseSpecial: true})
 	for i, s := range []core.Sampler{
-		{IgnoreEOS: true, MaxTokens: 24}, {IgnoreEOS: true, MaxTokens: 24, Temperature: 1_000_000}, {IgnoreEOS: true, MaxTokens: 24, Temperature: 700_000, TopP: 900_000},
-		{IgnoreEOS: true, MaxTokens: 24, Temperature: 1_300_000, TopK: 12, MinP: 20_000}, {IgnoreEOS: true, MaxTokens: 24, Temperature: 500_000, FrequencyPenalty: 300_000},
+		{IgnoreEOS: true, MaxTokens: 24}, {IgnoreEOS: true, MaxTokens: 24, Temperature: 1_000_000, TopK: 20}, {IgnoreEOS: true, MaxTokens: 24, Temperature: 700_000, TopK: 20, TopP: 900_000},
+		{IgnoreEOS: true, MaxTokens: 24, Temperature: 1_300_000, TopK: 12, MinP: 20_000}, {IgnoreEOS: true, MaxTokens: 24, Temperature: 500_000, TopK: 5, FrequencyPenalty: 300_000},
 	} {
 		in := core.SequenceInput{Input: input, Sampler: s, Seed: core.Seed{byte(i)}}
 		output, finish := answerOf(t, m, in)

@@ -222,7 +222,11 @@ func (s *sequence) follow(n int) (followed int, finish core.FinishReason, err er
 // draw races the listed tokens.
 func (s *sequence) draw(p *position) (core.Token, bool) {
 	at := len(s.tokens) - (len(s.in.Input) - s.in.Base)
-	return sample.DrawListed(p.top, &s.in.Sampler, s.in.Seed, uint32(at))
+	rules := s.in.Sampler
+	if rules.TopK == 0 || rules.TopK > core.StatisticalTopK {
+		rules.TopK = core.StatisticalTopK
+	}
+	return sample.DrawListed(p.top, &rules, s.in.Seed, uint32(at))
 }
 
 // end is the token that stands for an end that the server does not tell.
