@@ -50,17 +50,22 @@ type odds struct {
 	margins    bool
 }
 
-// odds derives the bets. Wagers 0 to 6 suppose that the provider's numbers are
-// 2, 4, ... 128 times as far from the reference as honest ones: a gap then is
-// worth what a smaller one is to an honest provider. The last one supposes that
-// half of the tokens are wrong. None of it needs to be true for the bound to hold.
+// leastNoise is the noise that the first wager supposes, in logits.
+const leastNoise = 0.1
+
+// odds derives the bets. Wagers 0 to 6 suppose that the provider's scores are off
+// by Gaussian noise of 0.1, 0.2, 0.4, ... 6.4 logits, which reverses a gap with
+// the probability of so much noise; they bet where that is more than the
+// calibration allows. The last one supposes that half of the tokens are wrong.
+// None of it needs to be true for the bound to hold.
 func (c *Calibration) odds() *odds {
 	o := &odds{rate: c.rates(), margins: c.Tokens() >= leastTokens}
 	for w := range wagers {
 		for b, mu := range o.rate {
 			supposed := max(mu, 0.5)
 			if w < wagers-1 {
-				supposed = o.rate[max(0, b-w-1)]
+				noise := leastNoise * float64(int(1)<<w)
+				supposed = math.Erfc(gapOf(b)/(noise*math.Sqrt2)) / 2
 			}
 			o.bet[w][b] = max(0, supposed-mu) / (mu * (1 - mu))
 		}
@@ -73,6 +78,14 @@ func (c *Calibration) odds() *odds {
 // could. seeded says that the request's seed drove the draws.
 func (c *Calibration) Bet(p *Process, standings []core.Standing, seeded bool) int {
 	return p.play(c.odds(), standings, seeded)
+}
+
+// gapOf is a gap in the middle of a bin.
+func gapOf(bin int) float64 {
+	if bin == 0 {
+		return gapEdges[0] / 2
+	}
+	return gapEdges[bin-1] * math.Sqrt2
 }
 
 // stakes per nat of surprise, for either direction: at the greatest possible

@@ -22,7 +22,8 @@ that differ.
 Exit codes: 0 matches, 2 not a receipt, 3 wrong signature, 4 tampered contents,
 5 another model, 6 a token or the end differs, 7 same tokens from another
 computation, 8 a version this program does not know, 9 a log-probability
-differs, 10 an embedding differs.`,
+differs, 10 an embedding differs, 11 nothing is wrong, and nothing proven: the
+answer is of the statistical tier.`,
 		Example: "curl -s http://127.0.0.1:8080/v1/receipts/ID > receipt.json\nkoinon verify receipt.json",
 		RunE:    func(cmd *cobra.Command, args []string) error { return runVerify(cmd, args[0], path) },
 	}
@@ -47,10 +48,10 @@ func runVerify(cmd *cobra.Command, file, path string) error {
 	if r := verify.Check(ev, verify.Facts{}); r.Verdict != verify.Matches {
 		return report(cmd, r)
 	}
-	kv8 := ev.Receipt.Semantics == core.SemanticsKV8
+	kv8 := core.NumericsOf(ev.Receipt.Semantics) == core.SemanticsKV8
 	if builtIn, err := core.ParseHash(seed.Root); err != nil {
 		return err
-	} else if path == "" && ev.Receipt.Model != core.ModelVariant(builtIn, ev.Receipt.Semantics) {
+	} else if path == "" && ev.Receipt.Model != core.ModelVariant(builtIn, core.NumericsOf(ev.Receipt.Semantics)) {
 		return report(cmd, verify.Report{Verdict: verify.WrongModel, Field: "receipt.model", Receipt: ev.Receipt.Digest(),
 			Message: fmt.Sprintf("the receipt is for model %s (%s), not for the built-in one; give its file with --model", ev.Receipt.Model.Short(), ev.ModelName)})
 	}

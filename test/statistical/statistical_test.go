@@ -88,14 +88,8 @@ func files(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for name, kind := range map[string]string{"four-bit": "Q4_0", "five-bit": "Q5_1"} {
-		to, err := convert.TypeNamed(kind)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := convert.Quantize(t.Context(), f, to, path(name), nil); err != nil {
-			t.Fatal(err)
-		}
+	if err := convert.Quantize(t.Context(), f, gguf.Q4_0, path("four-bit"), nil); err != nil {
+		t.Fatal(err)
 	}
 	layers, err := f.Metadata.Int("llama.block_count")
 	if err != nil {
@@ -127,7 +121,7 @@ func files(t *testing.T) map[string]string {
 	if err := small.Create(path("smaller")); err != nil {
 		t.Fatal(err)
 	}
-	return map[string]string{"honest": path("honest"), "four-bit": path("four-bit"), "five-bit": path("five-bit"), "smaller": path("smaller")}
+	return map[string]string{"honest": path("honest"), "four-bit": path("four-bit"), "smaller": path("smaller")}
 }
 
 // lab has the reference, and the prompts of both halves of an examination.
@@ -244,30 +238,21 @@ func TestCheatsAreFoundAndTheHonestAreNot(t *testing.T) {
 	if c, err = verify.ParseCalibration(bytes.NewReader(js)); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s", js)
-	honest := l.answers(t, "honest", 1, 600)
+	honest := l.answers(t, "honest", 1, 500)
 	alarms := 0
-	for first := 0; first < len(honest); first += 24 {
+	for first := 0; first < len(honest); first += 25 {
 		if n := tokensToFind(c, honest, first); n >= 0 {
 			alarms++
 			t.Errorf("beginning with answer %d, the honest one is suspected after %d tokens", first, n)
 		}
 	}
-	t.Logf("honest: %d false alarms in %d orders of %d answers", alarms, len(honest)/24, len(honest))
+	t.Logf("honest: %d false alarms in %d orders of %d answers", alarms, len(honest)/25, len(honest))
 	for _, cheat := range []struct {
 		name    string
 		answers int
 		most    int // tokens, in the median
-	}{{"four-bit", 300, 6000}, {"five-bit", 200, 0}, {"smaller", 60, 400}} {
+	}{{"four-bit", 300, 8000}, {"smaller", 60, 400}} {
 		answers, trials := l.answers(t, cheat.name, 1, cheat.answers), 20
-		d := verify.NewCalibration(l.m.Info(), cheat.name, "", time.Now())
-		for _, a := range answers {
-			d.Add(a, true)
-		}
-		for i, m := range d.Margins {
-			h := c.Margins[i]
-			t.Logf("%g: %.5f of %d; honest %.5f of %d", m.From, m.Sum/float64(m.Tokens), m.Tokens, h.Sum/float64(h.Tokens), h.Tokens)
-		}
 		var found []int
 		for i := range trials {
 			if n := tokensToFind(c, answers, i*len(answers)/trials); n >= 0 {
@@ -280,7 +265,7 @@ func TestCheatsAreFoundAndTheHonestAreNot(t *testing.T) {
 			median = found[trials/2]
 		}
 		t.Logf("%s: found in %d of %d orders, after %v tokens; median %d", cheat.name, len(found), trials, found, median)
-		if cheat.most > 0 && (len(found) < trials || median > cheat.most) {
+		if len(found) < trials || median > cheat.most {
 			t.Errorf("%s is found in %d of %d orders, in the median after %d tokens", cheat.name, len(found), trials, median)
 		}
 	}
