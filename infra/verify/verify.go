@@ -29,10 +29,10 @@ func examine(ctx context.Context, ev core.Evidence, engine core.Engine, f Facts)
 		reference, ok := engine.(core.Reference)
 		if !ok {
 			out.Verdict, out.Message = Unproven, "an answer of the statistical tier, which this engine has no test for"
-			return out, nil
+			return out, own, nil
 		}
 		_, out, err := Stand(ctx, ev, reference)
-		return out, err
+		return out, own, err
 	}
 	info := engine.Info()
 	if bad := sameModel(&ev, info); bad != nil {
