@@ -90,7 +90,8 @@ func StartProvider(ctx context.Context, cfg ProviderConfig) (_ *Provider, err er
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	metadata, admit := gguf.Metadata{}, (func(core.Sampler) error)(nil)
+	var metadata gguf.Metadata
+	var admit func(core.Sampler) error
 	if b := cfg.Backend; b != nil {
 		cfg.Engine, metadata, admit = b.Engine, b.Metadata, b.Engine.Admit
 	} else {

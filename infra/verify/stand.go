@@ -24,7 +24,7 @@ func Stand(ctx context.Context, ev core.Evidence, engine core.Reference) ([]core
 	}
 	if bad := sameModel(&known, engine.Info()); bad != nil {
 		bad.Receipt, bad.Consumer = out.Receipt, out.Consumer
-		return nil, bad.Report, nil
+		return nil, bad.Report, nil //nolint:nilerr // the verdict is the answer
 	}
 	standings, err := engine.Stand(ctx, input(&ev, seed), ev.Output, ev.Receipt.Finish, seeded(&ev))
 	if err != nil {

@@ -43,7 +43,7 @@ type refusal struct {
 func (k *rules) refuseUnknown(b []byte, v any) error {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(b, &members) != nil {
-		return nil // decoding says what is wrong
+		return nil //nolint:nilerr // decoding says what is wrong
 	}
 	known := fields(reflect.TypeOf(v).Elem(), nil)
 	names := make([]string, 0, len(members))

@@ -126,16 +126,16 @@ func (p *preference) check() error {
 
 // on checks the wishes and splits what a caller names a model into its name and
 // the tier that is wished.
-func (r *routing) on(model string) (name string, t core.Tier, err error) {
+func (p *routing) on(model string) (name string, t core.Tier, err error) {
 	name, t = tierOf(model)
-	if p := r.Provider; p != nil {
-		if err := p.check(); err != nil {
+	if w := p.Provider; w != nil {
+		if err := w.check(); err != nil {
 			return name, t, err
 		}
-		if p.Tier == core.TierExact && t != core.TierExact {
+		if w.Tier == core.TierExact && t != core.TierExact {
 			return name, t, invalid("provider.tier", "provider.tier: the model %s is of another tier", clip(model, 100))
 		}
-		t = cmp.Or(p.Tier, t)
+		t = cmp.Or(w.Tier, t)
 	}
 	return name, t, nil
 }

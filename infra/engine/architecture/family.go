@@ -38,6 +38,7 @@ type Family struct {
 // Presence says whether a part of a model is there.
 type Presence int
 
+// A part of a model is never there, in some files of the family, or always.
 const (
 	Never Presence = iota
 	Optional

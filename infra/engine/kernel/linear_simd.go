@@ -67,8 +67,8 @@ func (m *Matrix) multiplyGroups(a *Activations, out []float32, stride, p0, p1, g
 		kernels.tokens[1](w, fine, ws, &a.quants[first*a.cols], &a.scales[at], &sums[at], &out[first*stride+p0*panelRows], m.blocks, p1-p0)
 		g1--
 	}
-	for p, end := p0, p0; p < p1; p = end {
-		end = min(p+2, p1)
+	for p := p0; p < p1; p += 2 {
+		end := min(p+2, p1)
 		for g := g0; g < g1; g++ {
 			first := g * groupTokens
 			at := first * a.blocks

@@ -133,7 +133,7 @@ func TestServersThatFail(t *testing.T) {
 		{"an error status", func(w http.ResponseWriter, _ *http.Request) bool { http.Error(w, "out of memory", 500); return true }, "out of memory", core.CodeProvider},
 		{"too busy", func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(429); return true }, "429", core.CodeBusy},
 		{"a redirect", func(w http.ResponseWriter, r *http.Request) bool {
-			http.Redirect(w, r, "http://127.0.0.1:1/", 307)
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
 			return true
 		}, "307", core.CodeProvider},
 		{"an empty 200", stream(), "unexpected EOF", core.CodeProvider},

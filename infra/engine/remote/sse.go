@@ -36,7 +36,7 @@ func (e *events) next() ([]byte, error) {
 	for {
 		line, err := e.line()
 		if err != nil {
-			if err == io.EOF && some {
+			if errors.Is(err, io.EOF) && some {
 				return e.data, nil
 			}
 			return nil, err
