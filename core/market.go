@@ -24,6 +24,14 @@ type Provider struct {
 	Offers   []Offer  `json:"offers"`
 	Served   uint64   `json:"served"`  // receipts committed on chain
 	Claimed  Amount   `json:"claimed"` // akoin earned by claims, before the split
+
+	Stake       Amount `json:"stake"`       // akoin that a conviction takes: bond and pending unbondings
+	Cover       Amount `json:"cover"`       // akoin of earnings that are not final which the stake covers; zero: unknown
+	Exposure    Amount `json:"exposure"`    // akoin earned that is not final
+	Convictions uint32 `json:"convictions"` // receipts proven wrong, ever
+	Slashed     Amount `json:"slashed"`     // akoin lost by them
+	Retracted   uint32 `json:"retracted"`   // receipts taken back
+	JailedUntil int64  `json:"jailed_until,omitempty"`
 }
 
 // Offer is a provider's price for one model. Prices are akoin per token.

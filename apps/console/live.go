@@ -135,6 +135,9 @@ func (c *Console) provider(p core.Provider) providerView {
 	switch {
 	case p.Jailed:
 		x.State = "jailed"
+		if p.Convictions > 0 {
+			x.State = fmt.Sprintf("jailed, convicted %d ×", p.Convictions)
+		}
 	case len(p.Offers) == 0:
 		x.State = "no offer"
 	case o.InFlight > 0:

@@ -184,6 +184,14 @@ func (r *run) next(ctx context.Context, asked map[core.Address]bool) (candidate,
 		return candidate{}, &core.Error{Code: core.CodeNoProvider, Message: "no provider offers " + r.call.Model.Name + " right now",
 			Next: "start one with: koinon provider start --model FILE.gguf", RetryAfter: 5 * time.Second}
 	}
+	order := r.order()
+	worst := order.Worst()
+	if cs = slices.DeleteFunc(cs, func(c candidate) bool {
+		return !r.router.covered(c, worst.Cost(c.offer.PriceIn, c.offer.PriceOut))
+	}); len(cs) == 0 {
+		return candidate{}, &core.Error{Code: core.CodeNoProvider, Message: "no provider of " + r.call.Model.Name + " has enough at stake for another answer before earlier ones are final",
+			Next: "ask for a shorter answer, or wait: answers are final a day after they were given"}
+	}
 	cs = r.router.rank(cs, len(r.call.Input), int(r.call.Sampler.MaxTokens))
 	return route.arrange(cs, r.router.Observed)[0], nil
 }
@@ -207,12 +215,17 @@ func (g *Gateway) candidates(ctx context.Context, m core.Manifest) ([]candidate,
 	return cs, nil
 }
 
+// order is what is left to ask for.
+func (r *run) order() core.Request {
+	return core.Request{Input: slices.Concat(r.call.Input, r.output), Prompt: uint32(len(r.call.Input)), Sampler: r.call.Sampler, Pooling: r.call.Pooling}
+}
+
 // attempt asks one provider and pays it for what it delivers.
 func (r *run) attempt(ctx context.Context, n int, c candidate) error {
 	defer r.router.begin(c.provider.Address)()
 	r.answer.Provider, r.answer.Offer = c.provider, c.offer
 
-	order := core.Request{Input: slices.Concat(r.call.Input, r.output), Prompt: uint32(len(r.call.Input)), Sampler: r.call.Sampler, Pooling: r.call.Pooling}
+	order := r.order()
 	need := order.Worst().Cost(c.offer.PriceIn, c.offer.PriceOut)
 	hold, err := r.caller.Hold(r.call.Model.Name, need)
 	if err != nil {
@@ -449,6 +462,7 @@ func (a *attempt) done(ctx context.Context, d *core.Done) error {
 		a.cfg.Log.Error("receipt not stored", "id", a.answer.ID.Short(), "err", err)
 	}
 	a.router.answered(a.provider.Address, len(a.own), a.first, time.Since(a.begin))
+	a.router.owed(a.provider.Address, d.Due, time.Unix(d.Receipt.Expiry, 0))
 	return nil
 }
 

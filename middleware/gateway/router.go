@@ -36,6 +36,7 @@ type record struct {
 	rest     time.Time // not asked before, after a failure or a busy answer
 	answers  uint64
 	failures uint64
+	open     []unfinished // answers that can be disputed, in order of time
 }
 
 // Observation is a provider's record, for people.

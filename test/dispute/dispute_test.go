@@ -482,7 +482,7 @@ func TestCheatUnbondingInMidDispute(t *testing.T) {
 	o := cheat.answer(t, newOrder(9))
 	s := newScene(t, honest, o)
 	gk := market.DefaultParams()
-	gk.MinBond, gk.UnbondDelay = math.NewInt(1), 1
+	gk.MinBond, gk.UnbondDelay, gk.Finality = math.NewInt(1), 1, 0
 	s.deliver(&market.MsgUpdateParams{Authority: fixture.Authority(), Params: gk})
 	s.deliver(s.openMsg(challenger, firstDifference(t, honest, o)))
 	s.deliver(s.openMsg(challenger2, firstDifference(t, honest, o)))

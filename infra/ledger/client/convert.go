@@ -80,6 +80,8 @@ func provider(l market.Listing) (core.Provider, error) {
 		Address: r.account(l.Provider.Address), Moniker: l.Provider.Moniker, PeerID: l.Provider.PeerId, Addrs: l.Provider.Addrs,
 		Bond: r.amount(l.Provider.Bond), Jailed: l.Provider.Jailed, Hardware: l.Provider.Hardware,
 		Served: l.Record.Served, Claimed: r.amount(l.Record.Claimed), Offers: make([]core.Offer, len(l.Offers)),
+		Stake: r.amount(l.Stake), Cover: r.amount(l.Cover), Exposure: r.amount(l.Exposure),
+		Convictions: l.Record.Convictions, Slashed: r.amount(l.Record.Slashed), Retracted: l.Record.Retracted, JailedUntil: l.Provider.JailedUntil,
 	}
 	for i, o := range l.Offers {
 		p.Offers[i] = core.Offer{

@@ -66,7 +66,7 @@ var advice = []struct {
 	{market.ErrUnregistered, core.CodeUnauthorized, "register the provider first"},
 	{market.ErrPeer, core.CodeUnauthorized, "sign the binding with the peer's own key on this chain"},
 	{market.ErrPeerTaken, core.CodeUnauthorized, "use another peer key"},
-	{market.ErrJailed, core.CodeUnauthorized, "read the verdict against this provider"},
+	{market.ErrJailed, core.CodeUnauthorized, "read the verdict against this provider; when its time is over and the bond is full: koinon tx market unjail"},
 	{market.ErrModel, core.CodeUnknownModel, "publish the model first"},
 	{model.ErrNotFound, core.CodeUnknownModel, "publish the parent model first"},
 	{model.ErrNameTaken, core.CodeInvalid, "choose another name"},

@@ -2,7 +2,7 @@
 // to their accounts, and what they ask for which model.
 //
 // Start with [NewKeeper] and [NewAppModule]. x/payment and x/verify report what
-// a provider earned and served through [Keeper.AddClaimed] and
+// a provider earned and served through [Keeper.Earn] and
 // [Keeper.AddServed].
 //
 // Guarantees: the module account holds exactly the bonds and pending

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"cosmossdk.io/collections"
+	"cosmossdk.io/math"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
 )
@@ -45,6 +46,9 @@ func (k Keeper) InitGenesis(ctx context.Context, g *GenesisState) error {
 		if r.Record.Claimed.IsNil() || r.Record.Claimed.IsNegative() {
 			return fmt.Errorf("record of %s: claimed is negative", r.Provider)
 		}
+		if r.Record.Slashed.IsNil() {
+			r.Record.Slashed = math.ZeroInt()
+		}
 		if err := k.records.Set(ctx, a, r.Record); err != nil {
 			return err
 		}
@@ -63,6 +67,18 @@ func (k Keeper) InitGenesis(ctx context.Context, g *GenesisState) error {
 	}
 	if err := k.next.Set(ctx, g.NextUnbonding); err != nil {
 		return err
+	}
+	for _, e := range g.Earnings {
+		a, err := k.account(e.Provider)
+		if err != nil {
+			return err
+		}
+		if !positive(e.Amount) {
+			return fmt.Errorf("earnings of %s are not positive", e.Provider)
+		}
+		if err := k.earnings.Set(ctx, collections.Join(a, e.Until), e.Amount); err != nil {
+			return err
+		}
 	}
 	return k.CheckInvariants(ctx)
 }
@@ -122,6 +138,13 @@ func (k Keeper) ExportGenesis(ctx context.Context) (*GenesisState, error) {
 	}
 	err = k.unbondings.Walk(ctx, nil, func(_ collections.Pair[int64, uint64], u Unbonding) (bool, error) {
 		g.Unbondings = append(g.Unbondings, u)
+		return false, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = k.earnings.Walk(ctx, nil, func(at earningKey, amount math.Int) (bool, error) {
+		g.Earnings = append(g.Earnings, Earning{Provider: k.canonical(at.K1()), Until: at.K2(), Amount: amount})
 		return false, nil
 	})
 	if err != nil {

@@ -58,6 +58,7 @@ type Keeper struct {
 	pending    collections.KeySet[collections.Pair[sdk.AccAddress, due]]
 	next       collections.Sequence
 	frozen     collections.Map[sdk.AccAddress, uint64] // open disputes; kept by x/verify
+	earnings   collections.Map[earningKey, math.Int]   // not final yet
 }
 
 // NewKeeper opens the module's store. authority is governance's account in
@@ -76,6 +77,7 @@ func NewKeeper(cdc codec.BinaryCodec, ss store.KVStoreService, addresses address
 		pending:    collections.NewKeySet(b, collections.NewPrefix(6), "pending", collections.PairKeyCodec(sdk.AccAddressKey, dueKey)),
 		next:       collections.NewSequence(b, collections.NewPrefix(7), "next"),
 		frozen:     collections.NewMap(b, collections.NewPrefix(8), "frozen", sdk.AccAddressKey, collections.Uint64Value),
+		earnings:   collections.NewMap(b, collections.NewPrefix(9), "earnings", collections.PairKeyCodec(sdk.AccAddressKey, collections.Int64Key), sdk.IntValue),
 	}
 	var err error
 	if k.Schema, err = b.Build(); err != nil {
@@ -110,13 +112,13 @@ func (k Keeper) Offers(ctx context.Context, a sdk.AccAddress) ([]Offer, error) {
 func (k Keeper) record(ctx context.Context, a sdk.AccAddress) (Record, error) {
 	r, err := k.records.Get(ctx, a)
 	if errors.Is(err, collections.ErrNotFound) {
-		return Record{Claimed: math.ZeroInt()}, nil
+		return Record{Claimed: math.ZeroInt(), Slashed: math.ZeroInt()}, nil
 	}
 	return r, err
 }
 
-// AddClaimed counts what a provider's vouchers brought in, before the split.
-func (k Keeper) AddClaimed(ctx context.Context, a sdk.AccAddress, amount math.Int) error {
+// addClaimed counts what a provider's vouchers brought in, before the split.
+func (k Keeper) addClaimed(ctx context.Context, a sdk.AccAddress, amount math.Int) error {
 	r, err := k.record(ctx, a)
 	if err != nil {
 		return err
@@ -133,22 +135,6 @@ func (k Keeper) AddServed(ctx context.Context, a sdk.AccAddress, receipts uint64
 	}
 	r.Served += receipts
 	return k.records.Set(ctx, a, r)
-}
-
-// SetJailed bars a provider from posting offers, or lets it in again. Jailing
-// takes its offers down.
-func (k Keeper) SetJailed(ctx context.Context, a sdk.AccAddress, jailed bool) error {
-	p, err := k.Provider(ctx, a)
-	if err != nil {
-		return err
-	}
-	p.Jailed = jailed
-	if jailed {
-		if err := k.offers.Remove(ctx, a); err != nil {
-			return err
-		}
-	}
-	return k.providers.Set(ctx, a, p)
 }
 
 // account reads a bech32 account of 20 bytes, the only length that both the

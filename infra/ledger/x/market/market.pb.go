@@ -46,6 +46,13 @@ type Params struct {
 	MaxUnbondings uint32 `protobuf:"varint,5,opt,name=max_unbondings,json=maxUnbondings,proto3" json:"max_unbondings,omitempty"`
 	// max_payouts bounds the unbondings paid in one block.
 	MaxPayouts uint32 `protobuf:"varint,6,opt,name=max_payouts,json=maxPayouts,proto3" json:"max_payouts,omitempty"`
+	// kappa is how many times its earnings that are not final a provider has at stake.
+	Kappa uint32 `protobuf:"varint,7,opt,name=kappa,proto3" json:"kappa,omitempty"`
+	// finality is the time after which earnings are final, in seconds: as long as a
+	// receipt can be disputed.
+	Finality uint64 `protobuf:"varint,8,opt,name=finality,proto3" json:"finality,omitempty"`
+	// jail_time is how long a jailed provider waits at least, in seconds.
+	JailTime uint64 `protobuf:"varint,9,opt,name=jail_time,json=jailTime,proto3" json:"jail_time,omitempty"`
 }
 
 func (m *Params) Reset()         { *m = Params{} }
@@ -116,6 +123,27 @@ func (m *Params) GetMaxPayouts() uint32 {
 	return 0
 }
 
+func (m *Params) GetKappa() uint32 {
+	if m != nil {
+		return m.Kappa
+	}
+	return 0
+}
+
+func (m *Params) GetFinality() uint64 {
+	if m != nil {
+		return m.Finality
+	}
+	return 0
+}
+
+func (m *Params) GetJailTime() uint64 {
+	if m != nil {
+		return m.JailTime
+	}
+	return 0
+}
+
 // Provider is a machine that answers requests, with what it says about itself.
 type Provider struct {
 	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -129,6 +157,8 @@ type Provider struct {
 	Jailed bool                  `protobuf:"varint,7,opt,name=jailed,proto3" json:"jailed,omitempty"`
 	// registered is the block time in Unix seconds.
 	Registered int64 `protobuf:"varint,8,opt,name=registered,proto3" json:"registered,omitempty"`
+	// jailed_until is when a jailed provider may leave jail, in Unix seconds.
+	JailedUntil int64 `protobuf:"varint,9,opt,name=jailed_until,json=jailedUntil,proto3" json:"jailed_until,omitempty"`
 }
 
 func (m *Provider) Reset()         { *m = Provider{} }
@@ -209,6 +239,13 @@ func (m *Provider) GetJailed() bool {
 func (m *Provider) GetRegistered() int64 {
 	if m != nil {
 		return m.Registered
+	}
+	return 0
+}
+
+func (m *Provider) GetJailedUntil() int64 {
+	if m != nil {
+		return m.JailedUntil
 	}
 	return 0
 }
@@ -329,6 +366,14 @@ type Record struct {
 	Served uint64 `protobuf:"varint,1,opt,name=served,proto3" json:"served,omitempty"`
 	// claimed is akoin earned by claims, before the split.
 	Claimed cosmossdk_io_math.Int `protobuf:"bytes,2,opt,name=claimed,proto3,customtype=cosmossdk.io/math.Int" json:"claimed"`
+	// convictions counts receipts that were proven wrong and pairs that exclude each other.
+	Convictions uint32 `protobuf:"varint,3,opt,name=convictions,proto3" json:"convictions,omitempty"`
+	// slashed is akoin lost by them.
+	Slashed cosmossdk_io_math.Int `protobuf:"bytes,4,opt,name=slashed,proto3,customtype=cosmossdk.io/math.Int" json:"slashed"`
+	// convicted is the block time of the last one in Unix seconds.
+	Convicted int64 `protobuf:"varint,5,opt,name=convicted,proto3" json:"convicted,omitempty"`
+	// retracted counts receipts that the provider took back.
+	Retracted uint32 `protobuf:"varint,6,opt,name=retracted,proto3" json:"retracted,omitempty"`
 }
 
 func (m *Record) Reset()         { *m = Record{} }
@@ -371,6 +416,27 @@ func (m *Record) GetServed() uint64 {
 	return 0
 }
 
+func (m *Record) GetConvictions() uint32 {
+	if m != nil {
+		return m.Convictions
+	}
+	return 0
+}
+
+func (m *Record) GetConvicted() int64 {
+	if m != nil {
+		return m.Convicted
+	}
+	return 0
+}
+
+func (m *Record) GetRetracted() uint32 {
+	if m != nil {
+		return m.Retracted
+	}
+	return 0
+}
+
 // Unbonding is part of a bond on its way back.
 type Unbonding struct {
 	Id       uint64                `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -378,6 +444,8 @@ type Unbonding struct {
 	Amount   cosmossdk_io_math.Int `protobuf:"bytes,3,opt,name=amount,proto3,customtype=cosmossdk.io/math.Int" json:"amount"`
 	// completes is the time of the payout in Unix seconds.
 	Completes int64 `protobuf:"varint,4,opt,name=completes,proto3" json:"completes,omitempty"`
+	// held says that these are earnings beyond what the stake covered.
+	Held bool `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`
 }
 
 func (m *Unbonding) Reset()         { *m = Unbonding{} }
@@ -434,18 +502,86 @@ func (m *Unbonding) GetCompletes() int64 {
 	return 0
 }
 
+func (m *Unbonding) GetHeld() bool {
+	if m != nil {
+		return m.Held
+	}
+	return false
+}
+
+// Earning is what a provider earned in one slice of the time to finality.
+type Earning struct {
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	// until is when it is final, in Unix seconds.
+	Until  int64                 `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
+	Amount cosmossdk_io_math.Int `protobuf:"bytes,3,opt,name=amount,proto3,customtype=cosmossdk.io/math.Int" json:"amount"`
+}
+
+func (m *Earning) Reset()         { *m = Earning{} }
+func (m *Earning) String() string { return proto.CompactTextString(m) }
+func (*Earning) ProtoMessage()    {}
+func (*Earning) Descriptor() ([]byte, []int) {
+	return fileDescriptor_1c3b66941d7c0a72, []int{6}
+}
+func (m *Earning) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *Earning) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_Earning.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *Earning) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_Earning.Merge(m, src)
+}
+func (m *Earning) XXX_Size() int {
+	return m.Size()
+}
+func (m *Earning) XXX_DiscardUnknown() {
+	xxx_messageInfo_Earning.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_Earning proto.InternalMessageInfo
+
+func (m *Earning) GetProvider() string {
+	if m != nil {
+		return m.Provider
+	}
+	return ""
+}
+
+func (m *Earning) GetUntil() int64 {
+	if m != nil {
+		return m.Until
+	}
+	return 0
+}
+
 // Listing is a provider as clients see it.
 type Listing struct {
 	Provider Provider `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider"`
 	Offers   []Offer  `protobuf:"bytes,2,rep,name=offers,proto3" json:"offers"`
 	Record   Record   `protobuf:"bytes,3,opt,name=record,proto3" json:"record"`
+	// stake in akoin is what a conviction takes: bond and pending unbondings.
+	Stake cosmossdk_io_math.Int `protobuf:"bytes,4,opt,name=stake,proto3,customtype=cosmossdk.io/math.Int" json:"stake"`
+	// cover is the earnings that the stake covers while they are not final, stake / kappa.
+	Cover cosmossdk_io_math.Int `protobuf:"bytes,5,opt,name=cover,proto3,customtype=cosmossdk.io/math.Int" json:"cover"`
+	// exposure is the earnings that are not final.
+	Exposure cosmossdk_io_math.Int `protobuf:"bytes,6,opt,name=exposure,proto3,customtype=cosmossdk.io/math.Int" json:"exposure"`
 }
 
 func (m *Listing) Reset()         { *m = Listing{} }
 func (m *Listing) String() string { return proto.CompactTextString(m) }
 func (*Listing) ProtoMessage()    {}
 func (*Listing) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{6}
+	return fileDescriptor_1c3b66941d7c0a72, []int{7}
 }
 func (m *Listing) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -505,7 +641,7 @@ func (m *RecordEntry) Reset()         { *m = RecordEntry{} }
 func (m *RecordEntry) String() string { return proto.CompactTextString(m) }
 func (*RecordEntry) ProtoMessage()    {}
 func (*RecordEntry) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{7}
+	return fileDescriptor_1c3b66941d7c0a72, []int{8}
 }
 func (m *RecordEntry) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -558,7 +694,7 @@ func (m *OffersEntry) Reset()         { *m = OffersEntry{} }
 func (m *OffersEntry) String() string { return proto.CompactTextString(m) }
 func (*OffersEntry) ProtoMessage()    {}
 func (*OffersEntry) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{8}
+	return fileDescriptor_1c3b66941d7c0a72, []int{9}
 }
 func (m *OffersEntry) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -608,13 +744,14 @@ type GenesisState struct {
 	Records       []RecordEntry `protobuf:"bytes,4,rep,name=records,proto3" json:"records"`
 	Unbondings    []Unbonding   `protobuf:"bytes,5,rep,name=unbondings,proto3" json:"unbondings"`
 	NextUnbonding uint64        `protobuf:"varint,6,opt,name=next_unbonding,json=nextUnbonding,proto3" json:"next_unbonding,omitempty"`
+	Earnings      []Earning     `protobuf:"bytes,7,rep,name=earnings,proto3" json:"earnings"`
 }
 
 func (m *GenesisState) Reset()         { *m = GenesisState{} }
 func (m *GenesisState) String() string { return proto.CompactTextString(m) }
 func (*GenesisState) ProtoMessage()    {}
 func (*GenesisState) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{9}
+	return fileDescriptor_1c3b66941d7c0a72, []int{10}
 }
 func (m *GenesisState) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -685,6 +822,13 @@ func (m *GenesisState) GetNextUnbonding() uint64 {
 	return 0
 }
 
+func (m *GenesisState) GetEarnings() []Earning {
+	if m != nil {
+		return m.Earnings
+	}
+	return nil
+}
+
 type MsgRegister struct {
 	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
 	Moniker  string `protobuf:"bytes,2,opt,name=moniker,proto3" json:"moniker,omitempty"`
@@ -701,7 +845,7 @@ func (m *MsgRegister) Reset()         { *m = MsgRegister{} }
 func (m *MsgRegister) String() string { return proto.CompactTextString(m) }
 func (*MsgRegister) ProtoMessage()    {}
 func (*MsgRegister) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{10}
+	return fileDescriptor_1c3b66941d7c0a72, []int{11}
 }
 func (m *MsgRegister) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -779,7 +923,7 @@ func (m *MsgRegisterResponse) Reset()         { *m = MsgRegisterResponse{} }
 func (m *MsgRegisterResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgRegisterResponse) ProtoMessage()    {}
 func (*MsgRegisterResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{11}
+	return fileDescriptor_1c3b66941d7c0a72, []int{12}
 }
 func (m *MsgRegisterResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -822,7 +966,7 @@ func (m *MsgUpdate) Reset()         { *m = MsgUpdate{} }
 func (m *MsgUpdate) String() string { return proto.CompactTextString(m) }
 func (*MsgUpdate) ProtoMessage()    {}
 func (*MsgUpdate) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{12}
+	return fileDescriptor_1c3b66941d7c0a72, []int{13}
 }
 func (m *MsgUpdate) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -900,7 +1044,7 @@ func (m *MsgUpdateResponse) Reset()         { *m = MsgUpdateResponse{} }
 func (m *MsgUpdateResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgUpdateResponse) ProtoMessage()    {}
 func (*MsgUpdateResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{13}
+	return fileDescriptor_1c3b66941d7c0a72, []int{14}
 }
 func (m *MsgUpdateResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -938,7 +1082,7 @@ func (m *MsgPostOffers) Reset()         { *m = MsgPostOffers{} }
 func (m *MsgPostOffers) String() string { return proto.CompactTextString(m) }
 func (*MsgPostOffers) ProtoMessage()    {}
 func (*MsgPostOffers) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{14}
+	return fileDescriptor_1c3b66941d7c0a72, []int{15}
 }
 func (m *MsgPostOffers) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -988,7 +1132,7 @@ func (m *MsgPostOffersResponse) Reset()         { *m = MsgPostOffersResponse{} }
 func (m *MsgPostOffersResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgPostOffersResponse) ProtoMessage()    {}
 func (*MsgPostOffersResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{15}
+	return fileDescriptor_1c3b66941d7c0a72, []int{16}
 }
 func (m *MsgPostOffersResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1026,7 +1170,7 @@ func (m *MsgAddBond) Reset()         { *m = MsgAddBond{} }
 func (m *MsgAddBond) String() string { return proto.CompactTextString(m) }
 func (*MsgAddBond) ProtoMessage()    {}
 func (*MsgAddBond) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{16}
+	return fileDescriptor_1c3b66941d7c0a72, []int{17}
 }
 func (m *MsgAddBond) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1069,7 +1213,7 @@ func (m *MsgAddBondResponse) Reset()         { *m = MsgAddBondResponse{} }
 func (m *MsgAddBondResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgAddBondResponse) ProtoMessage()    {}
 func (*MsgAddBondResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{17}
+	return fileDescriptor_1c3b66941d7c0a72, []int{18}
 }
 func (m *MsgAddBondResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1107,7 +1251,7 @@ func (m *MsgUnbond) Reset()         { *m = MsgUnbond{} }
 func (m *MsgUnbond) String() string { return proto.CompactTextString(m) }
 func (*MsgUnbond) ProtoMessage()    {}
 func (*MsgUnbond) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{18}
+	return fileDescriptor_1c3b66941d7c0a72, []int{19}
 }
 func (m *MsgUnbond) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1151,7 +1295,7 @@ func (m *MsgUnbondResponse) Reset()         { *m = MsgUnbondResponse{} }
 func (m *MsgUnbondResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgUnbondResponse) ProtoMessage()    {}
 func (*MsgUnbondResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{19}
+	return fileDescriptor_1c3b66941d7c0a72, []int{20}
 }
 func (m *MsgUnbondResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1187,6 +1331,86 @@ func (m *MsgUnbondResponse) GetCompletes() int64 {
 	return 0
 }
 
+type MsgUnjail struct {
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+}
+
+func (m *MsgUnjail) Reset()         { *m = MsgUnjail{} }
+func (m *MsgUnjail) String() string { return proto.CompactTextString(m) }
+func (*MsgUnjail) ProtoMessage()    {}
+func (*MsgUnjail) Descriptor() ([]byte, []int) {
+	return fileDescriptor_1c3b66941d7c0a72, []int{21}
+}
+func (m *MsgUnjail) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgUnjail) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgUnjail.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgUnjail) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgUnjail.Merge(m, src)
+}
+func (m *MsgUnjail) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgUnjail) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgUnjail.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgUnjail proto.InternalMessageInfo
+
+func (m *MsgUnjail) GetProvider() string {
+	if m != nil {
+		return m.Provider
+	}
+	return ""
+}
+
+type MsgUnjailResponse struct {
+}
+
+func (m *MsgUnjailResponse) Reset()         { *m = MsgUnjailResponse{} }
+func (m *MsgUnjailResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgUnjailResponse) ProtoMessage()    {}
+func (*MsgUnjailResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_1c3b66941d7c0a72, []int{22}
+}
+func (m *MsgUnjailResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgUnjailResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgUnjailResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgUnjailResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgUnjailResponse.Merge(m, src)
+}
+func (m *MsgUnjailResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgUnjailResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgUnjailResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgUnjailResponse proto.InternalMessageInfo
+
 type MsgUpdateParams struct {
 	Authority string `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
 	Params    Params `protobuf:"bytes,2,opt,name=params,proto3" json:"params"`
@@ -1196,7 +1420,7 @@ func (m *MsgUpdateParams) Reset()         { *m = MsgUpdateParams{} }
 func (m *MsgUpdateParams) String() string { return proto.CompactTextString(m) }
 func (*MsgUpdateParams) ProtoMessage()    {}
 func (*MsgUpdateParams) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{20}
+	return fileDescriptor_1c3b66941d7c0a72, []int{23}
 }
 func (m *MsgUpdateParams) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1246,7 +1470,7 @@ func (m *MsgUpdateParamsResponse) Reset()         { *m = MsgUpdateParamsResponse
 func (m *MsgUpdateParamsResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgUpdateParamsResponse) ProtoMessage()    {}
 func (*MsgUpdateParamsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{21}
+	return fileDescriptor_1c3b66941d7c0a72, []int{24}
 }
 func (m *MsgUpdateParamsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1286,7 +1510,7 @@ func (m *EventRegistered) Reset()         { *m = EventRegistered{} }
 func (m *EventRegistered) String() string { return proto.CompactTextString(m) }
 func (*EventRegistered) ProtoMessage()    {}
 func (*EventRegistered) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{22}
+	return fileDescriptor_1c3b66941d7c0a72, []int{25}
 }
 func (m *EventRegistered) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1346,7 +1570,7 @@ func (m *EventOffersPosted) Reset()         { *m = EventOffersPosted{} }
 func (m *EventOffersPosted) String() string { return proto.CompactTextString(m) }
 func (*EventOffersPosted) ProtoMessage()    {}
 func (*EventOffersPosted) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{23}
+	return fileDescriptor_1c3b66941d7c0a72, []int{26}
 }
 func (m *EventOffersPosted) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1399,7 +1623,7 @@ func (m *EventBondChanged) Reset()         { *m = EventBondChanged{} }
 func (m *EventBondChanged) String() string { return proto.CompactTextString(m) }
 func (*EventBondChanged) ProtoMessage()    {}
 func (*EventBondChanged) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{24}
+	return fileDescriptor_1c3b66941d7c0a72, []int{27}
 }
 func (m *EventBondChanged) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1452,7 +1676,7 @@ func (m *EventUnbonded) Reset()         { *m = EventUnbonded{} }
 func (m *EventUnbonded) String() string { return proto.CompactTextString(m) }
 func (*EventUnbonded) ProtoMessage()    {}
 func (*EventUnbonded) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{25}
+	return fileDescriptor_1c3b66941d7c0a72, []int{28}
 }
 func (m *EventUnbonded) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1502,7 +1726,7 @@ func (m *QueryParamsRequest) Reset()         { *m = QueryParamsRequest{} }
 func (m *QueryParamsRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryParamsRequest) ProtoMessage()    {}
 func (*QueryParamsRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{26}
+	return fileDescriptor_1c3b66941d7c0a72, []int{29}
 }
 func (m *QueryParamsRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1539,7 +1763,7 @@ func (m *QueryParamsResponse) Reset()         { *m = QueryParamsResponse{} }
 func (m *QueryParamsResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryParamsResponse) ProtoMessage()    {}
 func (*QueryParamsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{27}
+	return fileDescriptor_1c3b66941d7c0a72, []int{30}
 }
 func (m *QueryParamsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1583,7 +1807,7 @@ func (m *QueryProviderRequest) Reset()         { *m = QueryProviderRequest{} }
 func (m *QueryProviderRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryProviderRequest) ProtoMessage()    {}
 func (*QueryProviderRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{28}
+	return fileDescriptor_1c3b66941d7c0a72, []int{31}
 }
 func (m *QueryProviderRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1627,7 +1851,7 @@ func (m *QueryProviderResponse) Reset()         { *m = QueryProviderResponse{} }
 func (m *QueryProviderResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryProviderResponse) ProtoMessage()    {}
 func (*QueryProviderResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{29}
+	return fileDescriptor_1c3b66941d7c0a72, []int{32}
 }
 func (m *QueryProviderResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1671,7 +1895,7 @@ func (m *QueryProvidersRequest) Reset()         { *m = QueryProvidersRequest{} }
 func (m *QueryProvidersRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryProvidersRequest) ProtoMessage()    {}
 func (*QueryProvidersRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{30}
+	return fileDescriptor_1c3b66941d7c0a72, []int{33}
 }
 func (m *QueryProvidersRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1716,7 +1940,7 @@ func (m *QueryProvidersResponse) Reset()         { *m = QueryProvidersResponse{}
 func (m *QueryProvidersResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryProvidersResponse) ProtoMessage()    {}
 func (*QueryProvidersResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{31}
+	return fileDescriptor_1c3b66941d7c0a72, []int{34}
 }
 func (m *QueryProvidersResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1767,7 +1991,7 @@ func (m *QueryUnbondingsRequest) Reset()         { *m = QueryUnbondingsRequest{}
 func (m *QueryUnbondingsRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryUnbondingsRequest) ProtoMessage()    {}
 func (*QueryUnbondingsRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{32}
+	return fileDescriptor_1c3b66941d7c0a72, []int{35}
 }
 func (m *QueryUnbondingsRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1811,7 +2035,7 @@ func (m *QueryUnbondingsResponse) Reset()         { *m = QueryUnbondingsResponse
 func (m *QueryUnbondingsResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryUnbondingsResponse) ProtoMessage()    {}
 func (*QueryUnbondingsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_1c3b66941d7c0a72, []int{33}
+	return fileDescriptor_1c3b66941d7c0a72, []int{36}
 }
 func (m *QueryUnbondingsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1847,6 +2071,120 @@ func (m *QueryUnbondingsResponse) GetUnbondings() []Unbonding {
 	return nil
 }
 
+// EventJailed announces that a provider was jailed, or with until 0 that it left jail.
+type EventJailed struct {
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	Until    int64  `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
+}
+
+func (m *EventJailed) Reset()         { *m = EventJailed{} }
+func (m *EventJailed) String() string { return proto.CompactTextString(m) }
+func (*EventJailed) ProtoMessage()    {}
+func (*EventJailed) Descriptor() ([]byte, []int) {
+	return fileDescriptor_1c3b66941d7c0a72, []int{37}
+}
+func (m *EventJailed) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventJailed) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventJailed.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventJailed) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventJailed.Merge(m, src)
+}
+func (m *EventJailed) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventJailed) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventJailed.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventJailed proto.InternalMessageInfo
+
+func (m *EventJailed) GetProvider() string {
+	if m != nil {
+		return m.Provider
+	}
+	return ""
+}
+
+func (m *EventJailed) GetUntil() int64 {
+	if m != nil {
+		return m.Until
+	}
+	return 0
+}
+
+// EventHeld announces earnings that are kept until they are final.
+type EventHeld struct {
+	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	Amount   string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	Until    int64  `protobuf:"varint,3,opt,name=until,proto3" json:"until,omitempty"`
+}
+
+func (m *EventHeld) Reset()         { *m = EventHeld{} }
+func (m *EventHeld) String() string { return proto.CompactTextString(m) }
+func (*EventHeld) ProtoMessage()    {}
+func (*EventHeld) Descriptor() ([]byte, []int) {
+	return fileDescriptor_1c3b66941d7c0a72, []int{38}
+}
+func (m *EventHeld) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *EventHeld) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_EventHeld.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *EventHeld) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_EventHeld.Merge(m, src)
+}
+func (m *EventHeld) XXX_Size() int {
+	return m.Size()
+}
+func (m *EventHeld) XXX_DiscardUnknown() {
+	xxx_messageInfo_EventHeld.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_EventHeld proto.InternalMessageInfo
+
+func (m *EventHeld) GetProvider() string {
+	if m != nil {
+		return m.Provider
+	}
+	return ""
+}
+
+func (m *EventHeld) GetAmount() string {
+	if m != nil {
+		return m.Amount
+	}
+	return ""
+}
+
+func (m *EventHeld) GetUntil() int64 {
+	if m != nil {
+		return m.Until
+	}
+	return 0
+}
+
 func init() {
 	proto.RegisterType((*Params)(nil), "koinon.market.v1.Params")
 	proto.RegisterType((*Provider)(nil), "koinon.market.v1.Provider")
@@ -1854,6 +2192,7 @@ func init() {
 	proto.RegisterType((*Offers)(nil), "koinon.market.v1.Offers")
 	proto.RegisterType((*Record)(nil), "koinon.market.v1.Record")
 	proto.RegisterType((*Unbonding)(nil), "koinon.market.v1.Unbonding")
+	proto.RegisterType((*Earning)(nil), "koinon.market.v1.Earning")
 	proto.RegisterType((*Listing)(nil), "koinon.market.v1.Listing")
 	proto.RegisterType((*RecordEntry)(nil), "koinon.market.v1.RecordEntry")
 	proto.RegisterType((*OffersEntry)(nil), "koinon.market.v1.OffersEntry")
@@ -1868,6 +2207,8 @@ func init() {
 	proto.RegisterType((*MsgAddBondResponse)(nil), "koinon.market.v1.MsgAddBondResponse")
 	proto.RegisterType((*MsgUnbond)(nil), "koinon.market.v1.MsgUnbond")
 	proto.RegisterType((*MsgUnbondResponse)(nil), "koinon.market.v1.MsgUnbondResponse")
+	proto.RegisterType((*MsgUnjail)(nil), "koinon.market.v1.MsgUnjail")
+	proto.RegisterType((*MsgUnjailResponse)(nil), "koinon.market.v1.MsgUnjailResponse")
 	proto.RegisterType((*MsgUpdateParams)(nil), "koinon.market.v1.MsgUpdateParams")
 	proto.RegisterType((*MsgUpdateParamsResponse)(nil), "koinon.market.v1.MsgUpdateParamsResponse")
 	proto.RegisterType((*EventRegistered)(nil), "koinon.market.v1.EventRegistered")
@@ -1882,120 +2223,138 @@ func init() {
 	proto.RegisterType((*QueryProvidersResponse)(nil), "koinon.market.v1.QueryProvidersResponse")
 	proto.RegisterType((*QueryUnbondingsRequest)(nil), "koinon.market.v1.QueryUnbondingsRequest")
 	proto.RegisterType((*QueryUnbondingsResponse)(nil), "koinon.market.v1.QueryUnbondingsResponse")
+	proto.RegisterType((*EventJailed)(nil), "koinon.market.v1.EventJailed")
+	proto.RegisterType((*EventHeld)(nil), "koinon.market.v1.EventHeld")
 }
 
 func init() { proto.RegisterFile("koinon/market/v1/market.proto", fileDescriptor_1c3b66941d7c0a72) }
 
 var fileDescriptor_1c3b66941d7c0a72 = []byte{
-	// 1718 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xd4, 0x58, 0xcd, 0x6f, 0x1b, 0xc7,
-	0x15, 0xd7, 0x92, 0x14, 0x3f, 0x1e, 0x25, 0x7f, 0x8c, 0xf5, 0x41, 0x51, 0xd6, 0x87, 0xd7, 0x95,
-	0xcd, 0xca, 0x15, 0x17, 0x92, 0x6b, 0x03, 0x55, 0x81, 0xda, 0x92, 0x6a, 0xbb, 0x2a, 0xac, 0x5a,
-	0x5d, 0xc3, 0x2d, 0x50, 0x14, 0x60, 0x47, 0xda, 0xf1, 0x6a, 0x2b, 0xee, 0x0e, 0xbd, 0xbb, 0x94,
-	0x25, 0xb4, 0x45, 0x0d, 0x17, 0x05, 0x8a, 0x9e, 0x0c, 0xb4, 0x47, 0xdf, 0x72, 0xc9, 0x25, 0x80,
-	0x81, 0x38, 0x97, 0x00, 0x41, 0x4e, 0x01, 0x7c, 0x34, 0x9c, 0x4b, 0x92, 0x83, 0x11, 0xd8, 0x01,
-	0xfc, 0x3f, 0x24, 0x97, 0x60, 0x3e, 0x76, 0xb9, 0x2b, 0x2e, 0x45, 0x89, 0x3a, 0x04, 0xb9, 0x10,
-	0x7c, 0xf3, 0xe6, 0xbd, 0xf9, 0xbd, 0x8f, 0x79, 0xef, 0xed, 0xc0, 0xc4, 0x36, 0xb5, 0x1c, 0xea,
-	0x68, 0x36, 0x76, 0xb7, 0x89, 0xaf, 0xed, 0xcc, 0xcb, 0x7f, 0xd5, 0x86, 0x4b, 0x7d, 0x8a, 0x4e,
-	0x09, 0x76, 0x55, 0x2e, 0xee, 0xcc, 0x97, 0x4f, 0x63, 0xdb, 0x72, 0xa8, 0xc6, 0x7f, 0xc5, 0xa6,
-	0xf2, 0xec, 0x26, 0xf5, 0x6c, 0xea, 0x69, 0x1b, 0xd8, 0x23, 0xda, 0x83, 0x26, 0x71, 0xf7, 0xb4,
-	0x9d, 0xf9, 0x0d, 0xe2, 0xe3, 0x79, 0xad, 0x81, 0x4d, 0xcb, 0xc1, 0xbe, 0x45, 0x1d, 0xb9, 0x77,
-	0x54, 0xee, 0xb5, 0x3d, 0x93, 0x1f, 0xe6, 0x99, 0x92, 0x31, 0x2e, 0x19, 0x81, 0xbc, 0xf8, 0x23,
-	0x99, 0x63, 0x82, 0x59, 0xe3, 0x94, 0x26, 0x08, 0xc9, 0x1a, 0x32, 0xa9, 0x49, 0xc5, 0x3a, 0xfb,
-	0x27, 0x57, 0xcf, 0x9a, 0x94, 0x9a, 0x75, 0xa2, 0xe1, 0x86, 0xa5, 0x61, 0xc7, 0xa1, 0x3e, 0xc7,
-	0x20, 0x65, 0xd4, 0xff, 0xa7, 0x20, 0xbb, 0x8e, 0x5d, 0x6c, 0x7b, 0xe8, 0x26, 0xe4, 0x6d, 0xcb,
-	0xa9, 0x6d, 0x50, 0xc7, 0x28, 0x29, 0xd3, 0x4a, 0xa5, 0xb0, 0x7c, 0xe9, 0xc5, 0xeb, 0xa9, 0xbe,
-	0xaf, 0x5e, 0x4f, 0x0d, 0x8b, 0x63, 0x3c, 0x63, 0xbb, 0x6a, 0x51, 0xcd, 0xc6, 0xfe, 0x56, 0x75,
-	0xd5, 0xf1, 0x5f, 0x3d, 0x9f, 0x03, 0x79, 0xfe, 0xaa, 0xe3, 0xeb, 0x39, 0xdb, 0x72, 0x96, 0xa9,
-	0x63, 0xa0, 0x73, 0x30, 0xd0, 0x74, 0x98, 0x96, 0x9a, 0x41, 0xea, 0x78, 0xaf, 0x94, 0x9a, 0x56,
-	0x2a, 0x19, 0xbd, 0x28, 0xd6, 0x7e, 0xcd, 0x96, 0xd0, 0x04, 0x80, 0x8d, 0x77, 0x6b, 0xf4, 0xfe,
-	0x7d, 0xe2, 0x7a, 0xa5, 0xf4, 0xb4, 0x52, 0x19, 0xd4, 0x0b, 0x36, 0xde, 0xbd, 0xc3, 0x17, 0xd0,
-	0x38, 0x30, 0xa2, 0x86, 0x0d, 0xc3, 0xf5, 0x4a, 0x19, 0xce, 0xcd, 0xdb, 0x78, 0x77, 0x89, 0xd1,
-	0x68, 0x06, 0x4e, 0x30, 0xa6, 0x50, 0x67, 0x39, 0xa6, 0x57, 0xea, 0xe7, 0x3b, 0x06, 0x6d, 0xbc,
-	0x7b, 0x2f, 0x5c, 0x44, 0x53, 0x50, 0x64, 0xdb, 0x1a, 0x78, 0x8f, 0x36, 0x7d, 0xaf, 0x94, 0xe5,
-	0x7b, 0xd8, 0xa9, 0xeb, 0x62, 0x65, 0x71, 0xfc, 0xbf, 0xef, 0x9e, 0xcd, 0x8e, 0xc8, 0x98, 0xef,
-	0x06, 0x51, 0x17, 0xbe, 0x50, 0x9f, 0xa6, 0x20, 0xbf, 0xee, 0xd2, 0x1d, 0xcb, 0x20, 0x2e, 0x5a,
-	0x80, 0x1c, 0x83, 0x42, 0x3c, 0x4f, 0xfa, 0xa5, 0xf4, 0xea, 0xf9, 0xdc, 0x90, 0x34, 0x7d, 0x49,
-	0x70, 0xee, 0xfa, 0xae, 0xe5, 0x98, 0x7a, 0xb0, 0x11, 0x95, 0x20, 0x67, 0x53, 0xc7, 0xda, 0x26,
-	0x2e, 0xb7, 0xbf, 0xa0, 0x07, 0x24, 0x1a, 0x85, 0x5c, 0x83, 0x10, 0xb7, 0x66, 0x19, 0xdc, 0xf0,
-	0x82, 0x9e, 0x65, 0xe4, 0xaa, 0x81, 0x86, 0xa0, 0x3f, 0xb0, 0x38, 0x5d, 0x29, 0xe8, 0x82, 0x40,
-	0x65, 0xc8, 0x6f, 0x61, 0xd7, 0x78, 0x88, 0x5d, 0xc2, 0x0d, 0x2d, 0xe8, 0x21, 0x8d, 0xae, 0x41,
-	0x86, 0x47, 0x2b, 0x7b, 0xf4, 0x68, 0x71, 0x41, 0x34, 0x02, 0xd9, 0xbf, 0x62, 0xab, 0x4e, 0x8c,
-	0x52, 0x6e, 0x5a, 0xa9, 0xe4, 0x75, 0x49, 0xa1, 0x49, 0x00, 0x97, 0x98, 0x96, 0xe7, 0x13, 0x97,
-	0x18, 0xa5, 0xfc, 0xb4, 0x52, 0x49, 0xeb, 0x91, 0x15, 0xf5, 0x4b, 0x05, 0xfa, 0x79, 0xac, 0x18,
-	0x68, 0x9b, 0x1a, 0xa4, 0xce, 0x3d, 0x33, 0xa0, 0x0b, 0x02, 0x21, 0xc8, 0xf8, 0x56, 0x68, 0x3a,
-	0xff, 0xcf, 0xd2, 0xab, 0xe1, 0x5a, 0x9b, 0xa4, 0x66, 0x39, 0xc2, 0xf0, 0x23, 0xa6, 0x17, 0x17,
-	0x5e, 0x75, 0xd0, 0x6f, 0xa0, 0x20, 0xf4, 0xd0, 0xa6, 0xcf, 0x93, 0xe3, 0x88, 0x8a, 0x04, 0x8a,
-	0x3b, 0x4d, 0x9f, 0x61, 0xf7, 0xea, 0xd4, 0x0f, 0x12, 0x48, 0x10, 0xea, 0x35, 0xc8, 0xca, 0x34,
-	0xbc, 0x02, 0x59, 0x99, 0xa1, 0xca, 0x74, 0xba, 0x52, 0x5c, 0x18, 0xad, 0xee, 0x2f, 0x01, 0x55,
-	0xbe, 0x73, 0x39, 0xc3, 0xce, 0xd7, 0xe5, 0x66, 0xd5, 0x84, 0xac, 0x4e, 0x36, 0xa9, 0xcb, 0xdd,
-	0xeb, 0x11, 0x77, 0x87, 0x88, 0xfb, 0x94, 0xd1, 0x25, 0x85, 0x6e, 0x40, 0x6e, 0xb3, 0x8e, 0x2d,
-	0x9b, 0x18, 0xc2, 0x43, 0x47, 0xf4, 0x84, 0x94, 0x55, 0x9f, 0x2b, 0x50, 0x08, 0x33, 0x1e, 0x9d,
-	0x80, 0x94, 0x15, 0x1c, 0x94, 0xb2, 0x0c, 0xf4, 0x73, 0xe6, 0x6f, 0x91, 0xc1, 0xf2, 0x94, 0xce,
-	0x69, 0x1b, 0xee, 0x44, 0x2b, 0x90, 0xc5, 0x36, 0x6d, 0x3a, 0x7e, 0x2f, 0x31, 0x92, 0xa2, 0xe8,
-	0x2c, 0x14, 0x36, 0xa9, 0xdd, 0xa8, 0x13, 0x9f, 0x88, 0xfb, 0x9b, 0xd6, 0x5b, 0x0b, 0xea, 0x67,
-	0x0a, 0xe4, 0x6e, 0x5b, 0x9e, 0xcf, 0x40, 0x2f, 0x45, 0x40, 0x32, 0xe8, 0xc5, 0x85, 0x72, 0xbb,
-	0x93, 0x83, 0x8b, 0xb8, 0x5c, 0x60, 0x60, 0xde, 0x7f, 0xf7, 0x6c, 0x56, 0x89, 0x20, 0x5e, 0x0c,
-	0xa3, 0x94, 0x3a, 0x38, 0x4a, 0x11, 0x69, 0x29, 0x81, 0x7e, 0x09, 0x59, 0x97, 0x87, 0x8a, 0x5b,
-	0x5b, 0x5c, 0x28, 0xb5, 0xcb, 0x8a, 0x50, 0xc6, 0x84, 0x85, 0x88, 0xfa, 0x48, 0x81, 0xa2, 0xe0,
-	0xde, 0x70, 0x7c, 0x77, 0x2f, 0xe6, 0x70, 0xe5, 0xd0, 0x0e, 0x6f, 0x41, 0x48, 0x1d, 0x1d, 0xc2,
-	0x3f, 0xa1, 0x28, 0x72, 0xf5, 0x38, 0x08, 0x8e, 0xe1, 0x40, 0xf5, 0xdf, 0x69, 0x18, 0xb8, 0x45,
-	0x1c, 0xe2, 0x59, 0xde, 0x5d, 0x1f, 0xfb, 0x84, 0x99, 0xd3, 0xe0, 0x25, 0x54, 0x86, 0x33, 0xc1,
-	0x1c, 0x51, 0x62, 0x63, 0xda, 0x84, 0x08, 0x5a, 0x61, 0x57, 0x5b, 0xa0, 0x0a, 0xc0, 0x1c, 0x32,
-	0x1d, 0x5a, 0x72, 0xe8, 0x7a, 0x68, 0x4e, 0x9a, 0x6b, 0x98, 0xe8, 0x60, 0x8e, 0xf0, 0x59, 0x52,
-	0x56, 0x2c, 0x43, 0x4e, 0xf8, 0x57, 0x94, 0xe2, 0x44, 0x15, 0x91, 0xc0, 0x47, 0x55, 0x04, 0x82,
-	0xe8, 0x26, 0x40, 0xac, 0x43, 0x31, 0x35, 0xe3, 0xed, 0x6a, 0xc2, 0xeb, 0x1b, 0x55, 0x12, 0x91,
-	0x64, 0xdd, 0xce, 0x21, 0xbb, 0x7e, 0xab, 0xdd, 0xf1, 0x62, 0x9f, 0xd1, 0x07, 0xd9, 0x6a, 0x28,
-	0xad, 0x7e, 0x9a, 0x82, 0xe2, 0x9a, 0x67, 0xea, 0xb2, 0x44, 0xf7, 0x98, 0x09, 0x3d, 0x34, 0xad,
-	0x19, 0x38, 0xc1, 0x19, 0x9e, 0x65, 0x3a, 0xd8, 0x6f, 0xba, 0x84, 0xdf, 0xf7, 0x01, 0x7d, 0x90,
-	0xad, 0xde, 0x0d, 0x16, 0x5b, 0xbd, 0xad, 0xbf, 0x53, 0x6f, 0xcb, 0x76, 0xe8, 0x6d, 0xb9, 0x1e,
-	0x7b, 0xdb, 0xe2, 0xdc, 0xe3, 0x77, 0xcf, 0x66, 0x43, 0xdb, 0x58, 0xb3, 0x1f, 0xdf, 0xdf, 0xec,
-	0x23, 0x1e, 0x53, 0x87, 0xe1, 0x4c, 0x84, 0xd4, 0x89, 0xd7, 0xa0, 0x8e, 0x47, 0xd4, 0x6f, 0x15,
-	0x28, 0xac, 0x79, 0xe6, 0xbd, 0x86, 0xc1, 0xb2, 0xfb, 0x47, 0xef, 0xd6, 0xc5, 0x4b, 0x6d, 0x5e,
-	0x19, 0x4b, 0xf0, 0x8a, 0x30, 0x57, 0x3d, 0x03, 0xa7, 0x43, 0x22, 0xf4, 0xc8, 0x07, 0x0a, 0x0c,
-	0xae, 0x79, 0xe6, 0x3a, 0xf5, 0x7c, 0xd9, 0x27, 0x7b, 0xf3, 0xca, 0x95, 0xc3, 0x96, 0x9d, 0x58,
-	0x77, 0x5d, 0xd4, 0xda, 0x0c, 0x98, 0x48, 0x30, 0xa0, 0x85, 0x4e, 0x1d, 0x85, 0xe1, 0xd8, 0x42,
-	0x68, 0xc8, 0x47, 0x0a, 0xc0, 0x9a, 0x67, 0x2e, 0x19, 0x06, 0x1f, 0x5b, 0x7b, 0xb3, 0xa2, 0xd5,
-	0x2f, 0x53, 0x3d, 0xf7, 0xcb, 0xc5, 0x9f, 0xb5, 0xd9, 0x54, 0x4e, 0xb0, 0x49, 0x02, 0x55, 0x87,
-	0x00, 0xb5, 0xa8, 0xd0, 0x9a, 0x0f, 0x65, 0xa2, 0xf2, 0x92, 0xf0, 0x43, 0x1a, 0x73, 0xc8, 0x0c,
-	0xe3, 0x38, 0xd5, 0x79, 0x91, 0x61, 0x9c, 0x08, 0x4c, 0x89, 0x8f, 0x0f, 0xca, 0xfe, 0xf1, 0xe1,
-	0x63, 0x05, 0x4e, 0x86, 0x59, 0x29, 0x3f, 0x5d, 0xae, 0x42, 0x01, 0x37, 0xfd, 0x2d, 0xea, 0x5a,
-	0xfe, 0x5e, 0x57, 0x7b, 0x5b, 0x5b, 0x23, 0xdd, 0x2a, 0x75, 0xe4, 0x6e, 0xb5, 0xb8, 0xc0, 0x0c,
-	0x6d, 0x29, 0x63, 0x96, 0x4e, 0x75, 0xbc, 0x4b, 0xf2, 0xbb, 0x62, 0x0c, 0x46, 0xf7, 0x2d, 0x85,
-	0x01, 0xfc, 0x0b, 0x9c, 0xbc, 0xb1, 0x43, 0x1c, 0x5f, 0x0f, 0xc7, 0x6c, 0x76, 0x91, 0xe3, 0x51,
-	0x3c, 0x56, 0x51, 0x51, 0x6f, 0xc1, 0x69, 0x7e, 0x82, 0xb8, 0x07, 0xec, 0x46, 0x74, 0x39, 0x63,
-	0x04, 0xb2, 0x7c, 0x9e, 0x17, 0x57, 0xb4, 0xa0, 0x4b, 0x4a, 0x5d, 0x86, 0x53, 0x5c, 0x11, 0x4b,
-	0xc0, 0x95, 0x2d, 0xec, 0x98, 0x5d, 0xf4, 0x20, 0x59, 0xcb, 0xe5, 0xe7, 0x00, 0x8f, 0xfc, 0x0a,
-	0x0c, 0x72, 0x1d, 0x22, 0xf6, 0xdd, 0x81, 0x44, 0x13, 0x33, 0xc8, 0x35, 0x76, 0x15, 0x7e, 0xcf,
-	0xbe, 0x8d, 0x03, 0x57, 0x3e, 0x68, 0x12, 0xcf, 0x57, 0x75, 0x38, 0x13, 0x5b, 0x95, 0x69, 0x75,
-	0x9c, 0xd1, 0x44, 0xbd, 0x0d, 0x43, 0x42, 0xa7, 0x84, 0x24, 0xcf, 0xea, 0xed, 0xa2, 0xa9, 0x7f,
-	0x84, 0xe1, 0x7d, 0xda, 0x24, 0xc6, 0x5f, 0x41, 0xae, 0x2e, 0x46, 0x63, 0x09, 0x72, 0xac, 0x1d,
-	0xa4, 0x9c, 0x9d, 0x63, 0x63, 0x87, 0x14, 0x52, 0x6b, 0xfb, 0x14, 0x07, 0x3e, 0x61, 0xf3, 0x48,
-	0xeb, 0x01, 0x42, 0xea, 0xbe, 0x50, 0x95, 0x30, 0x37, 0xb0, 0x47, 0xaa, 0xe2, 0x91, 0x41, 0xbe,
-	0x56, 0x54, 0xd7, 0xb1, 0x49, 0xa4, 0xac, 0x1e, 0x91, 0x54, 0xdf, 0x53, 0x60, 0x64, 0xff, 0x09,
-	0x12, 0xfb, 0x75, 0xc8, 0x4b, 0x18, 0xc1, 0x07, 0xd3, 0xe1, 0xc0, 0x87, 0x52, 0xe8, 0x56, 0x0c,
-	0xa4, 0xb8, 0x92, 0x17, 0xbb, 0x82, 0x14, 0xc7, 0xc7, 0x50, 0xfe, 0x4e, 0x82, 0x6c, 0xbd, 0x07,
-	0x1c, 0x2f, 0x5e, 0x18, 0x46, 0xdb, 0xf4, 0x49, 0xab, 0xe3, 0x83, 0x9e, 0xd2, 0xeb, 0xa0, 0xb7,
-	0xf0, 0x5d, 0x1a, 0xd2, 0x6b, 0x9e, 0x89, 0xd6, 0x21, 0x1f, 0x4e, 0x71, 0x09, 0x73, 0x67, 0x64,
-	0x46, 0x29, 0xcf, 0x1c, 0xc8, 0x0e, 0x11, 0xfe, 0x16, 0xb2, 0x72, 0x7c, 0x19, 0x4f, 0x14, 0x10,
-	0xcc, 0xf2, 0xf9, 0x03, 0x98, 0xa1, 0xae, 0x3f, 0x00, 0x44, 0x1a, 0xff, 0x54, 0xa2, 0x48, 0x6b,
-	0x43, 0xf9, 0x62, 0x97, 0x0d, 0xa1, 0xde, 0x35, 0xc8, 0x05, 0x7d, 0xf8, 0x6c, 0xa2, 0x8c, 0xe4,
-	0x96, 0x7f, 0x72, 0x10, 0x37, 0x66, 0xb2, 0x68, 0x84, 0x1d, 0x4c, 0xe6, 0xcc, 0x4e, 0x26, 0xc7,
-	0xbb, 0xd1, 0x9f, 0x61, 0x20, 0xd6, 0x6b, 0xce, 0x1d, 0xe0, 0x27, 0xb1, 0xa5, 0xfc, 0xd3, 0xae,
-	0x5b, 0x02, 0xed, 0xe5, 0xfe, 0x47, 0x2c, 0x13, 0x16, 0x3e, 0xc9, 0x40, 0x3f, 0xcf, 0x30, 0xf4,
-	0xf7, 0xf0, 0x3d, 0x2e, 0xc1, 0xd4, 0xf6, 0x62, 0x97, 0x94, 0x04, 0x09, 0xc5, 0x4f, 0x9d, 0xf9,
-	0x0f, 0x3b, 0xe7, 0xf1, 0xe7, 0xdf, 0xfc, 0x2f, 0x55, 0x46, 0x25, 0xad, 0xed, 0xa9, 0x53, 0x7e,
-	0x81, 0x3d, 0x51, 0x22, 0xef, 0x5e, 0x17, 0x3a, 0xa9, 0x8e, 0xd7, 0xc0, 0xa4, 0x28, 0x27, 0x56,
-	0x37, 0xf5, 0x72, 0x0b, 0x44, 0x05, 0x5d, 0x48, 0x00, 0x11, 0xd4, 0x14, 0xed, 0x6f, 0xc1, 0xdf,
-	0x7f, 0xa0, 0x7f, 0x29, 0x50, 0x08, 0x8b, 0x0d, 0xea, 0x76, 0x56, 0xe8, 0x97, 0x4a, 0xf7, 0x8d,
-	0x12, 0xd5, 0x79, 0x0e, 0x68, 0x02, 0x8d, 0x1f, 0x00, 0x08, 0x3d, 0x55, 0x00, 0x22, 0xaf, 0x8b,
-	0x9d, 0xb4, 0xb7, 0x15, 0x9c, 0xa4, 0x5c, 0xe8, 0x50, 0x4a, 0xd4, 0x5f, 0x70, 0x20, 0x97, 0xd1,
-	0xfc, 0xe1, 0x3c, 0xa3, 0xb5, 0xaa, 0xc7, 0xf2, 0xfa, 0x8b, 0x37, 0x93, 0xca, 0xcb, 0x37, 0x93,
-	0xca, 0xd7, 0x6f, 0x26, 0x95, 0x27, 0x6f, 0x27, 0xfb, 0x5e, 0xbe, 0x9d, 0xec, 0xfb, 0xe2, 0xed,
-	0x64, 0xdf, 0x9f, 0xae, 0x9a, 0x96, 0xbf, 0xd5, 0xdc, 0xa8, 0x6e, 0x52, 0x5b, 0xaa, 0x9d, 0x73,
-	0x88, 0xff, 0x90, 0xba, 0xdb, 0xc1, 0x29, 0x96, 0x73, 0xdf, 0xc5, 0x5a, 0x9d, 0x18, 0x26, 0x71,
-	0xc3, 0xc9, 0x65, 0x23, 0xcb, 0xdf, 0x87, 0x2f, 0x7f, 0x1f, 0x00, 0x00, 0xff, 0xff, 0x9a, 0x57,
-	0x66, 0xbc, 0x16, 0x17, 0x00, 0x00,
+	// 1972 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xd4, 0x59, 0xcd, 0x6f, 0x5c, 0x49,
+	0x11, 0xcf, 0x9b, 0x19, 0xcf, 0x47, 0x4d, 0x9c, 0xdd, 0x74, 0x9c, 0x78, 0x32, 0x8e, 0x3f, 0xf6,
+	0x2d, 0xc9, 0x9a, 0x2c, 0x99, 0x91, 0x1d, 0x76, 0x25, 0x8c, 0x44, 0x62, 0x87, 0x6c, 0x36, 0xab,
+	0x35, 0x6b, 0x5e, 0x08, 0x48, 0x08, 0x69, 0x68, 0xfb, 0x75, 0x9e, 0x1f, 0x9e, 0xd7, 0x3d, 0xfb,
+	0xba, 0xc7, 0x6b, 0x0b, 0x10, 0xab, 0xe5, 0x82, 0x10, 0x87, 0x95, 0xe0, 0x84, 0xb8, 0x71, 0xe1,
+	0x82, 0x14, 0x89, 0xe5, 0x82, 0x84, 0x38, 0x6e, 0x8e, 0xab, 0xe5, 0x02, 0x1c, 0x22, 0x94, 0x20,
+	0xe5, 0x7f, 0xe0, 0x84, 0xfa, 0xe3, 0x7d, 0xcd, 0xbc, 0xf1, 0xd8, 0x63, 0x24, 0xc4, 0xc5, 0x7a,
+	0x55, 0xd5, 0x55, 0x5d, 0xf5, 0x9b, 0xaa, 0xea, 0xea, 0x36, 0xcc, 0xef, 0x31, 0x9f, 0x32, 0xda,
+	0x0e, 0x70, 0xb8, 0x47, 0x44, 0x7b, 0x7f, 0xc5, 0x7c, 0xb5, 0x7a, 0x21, 0x13, 0x0c, 0xbd, 0xac,
+	0xc5, 0x2d, 0xc3, 0xdc, 0x5f, 0x69, 0x9e, 0xc7, 0x81, 0x4f, 0x59, 0x5b, 0xfd, 0xd5, 0x8b, 0x9a,
+	0xd7, 0x77, 0x18, 0x0f, 0x18, 0x6f, 0x6f, 0x63, 0x4e, 0xda, 0xef, 0xf7, 0x49, 0x78, 0xd8, 0xde,
+	0x5f, 0xd9, 0x26, 0x02, 0xaf, 0xb4, 0x7b, 0xd8, 0xf3, 0x29, 0x16, 0x3e, 0xa3, 0x66, 0xed, 0xac,
+	0x59, 0x1b, 0x70, 0x4f, 0x6d, 0xc6, 0x3d, 0x23, 0x98, 0x33, 0x82, 0x48, 0x5f, 0x7f, 0x18, 0xe1,
+	0x65, 0x2d, 0xec, 0x28, 0xaa, 0xad, 0x09, 0x23, 0x9a, 0xf1, 0x98, 0xc7, 0x34, 0x5f, 0x7e, 0x19,
+	0xee, 0x15, 0x8f, 0x31, 0xaf, 0x4b, 0xda, 0xb8, 0xe7, 0xb7, 0x31, 0xa5, 0x4c, 0x28, 0x1f, 0x8c,
+	0x8e, 0xfd, 0xbc, 0x00, 0xe5, 0x2d, 0x1c, 0xe2, 0x80, 0xa3, 0xb7, 0xa0, 0x1a, 0xf8, 0xb4, 0xb3,
+	0xcd, 0xa8, 0xdb, 0xb0, 0x96, 0xac, 0xe5, 0xda, 0xc6, 0xeb, 0x4f, 0x9e, 0x2e, 0x9e, 0xf9, 0xc7,
+	0xd3, 0xc5, 0x8b, 0x7a, 0x1b, 0xee, 0xee, 0xb5, 0x7c, 0xd6, 0x0e, 0xb0, 0xd8, 0x6d, 0xdd, 0xa7,
+	0xe2, 0xf3, 0x4f, 0x6e, 0x80, 0xd9, 0xff, 0x3e, 0x15, 0x4e, 0x25, 0xf0, 0xe9, 0x06, 0xa3, 0x2e,
+	0x7a, 0x05, 0xce, 0xf6, 0xa9, 0xb4, 0xd2, 0x71, 0x49, 0x17, 0x1f, 0x36, 0x0a, 0x4b, 0xd6, 0x72,
+	0xc9, 0xa9, 0x6b, 0xde, 0xd7, 0x25, 0x0b, 0xcd, 0x03, 0x04, 0xf8, 0xa0, 0xc3, 0x1e, 0x3d, 0x22,
+	0x21, 0x6f, 0x14, 0x97, 0xac, 0xe5, 0x69, 0xa7, 0x16, 0xe0, 0x83, 0xf7, 0x14, 0x03, 0xcd, 0x81,
+	0x24, 0x3a, 0xd8, 0x75, 0x43, 0xde, 0x28, 0x29, 0x69, 0x35, 0xc0, 0x07, 0xeb, 0x92, 0x46, 0x57,
+	0xe1, 0x9c, 0x14, 0x6a, 0x73, 0x3e, 0xf5, 0x78, 0x63, 0x4a, 0xad, 0x98, 0x0e, 0xf0, 0xc1, 0xc3,
+	0x98, 0x89, 0x16, 0xa1, 0x2e, 0x97, 0xf5, 0xf0, 0x21, 0xeb, 0x0b, 0xde, 0x28, 0xab, 0x35, 0x72,
+	0xd7, 0x2d, 0xcd, 0x41, 0x33, 0x30, 0xb5, 0x87, 0x7b, 0x3d, 0xdc, 0xa8, 0x28, 0x91, 0x26, 0x50,
+	0x13, 0xaa, 0x8f, 0x7c, 0x8a, 0xbb, 0xbe, 0x38, 0x6c, 0x54, 0x95, 0xe3, 0x31, 0x2d, 0xdd, 0xfa,
+	0x01, 0xf6, 0xbb, 0x1d, 0xe1, 0x07, 0xa4, 0x51, 0xd3, 0x42, 0xc9, 0xf8, 0x96, 0x1f, 0x90, 0xb5,
+	0xb9, 0x9f, 0xbf, 0x78, 0x7c, 0xfd, 0x92, 0x49, 0xa1, 0x83, 0x28, 0x89, 0x34, 0xb4, 0xf6, 0x5f,
+	0x0a, 0x50, 0xdd, 0x0a, 0xd9, 0xbe, 0xef, 0x92, 0x10, 0xad, 0x42, 0x45, 0x46, 0x46, 0x38, 0x37,
+	0x30, 0x37, 0x3e, 0xff, 0xe4, 0xc6, 0x8c, 0x41, 0x72, 0x5d, 0x4b, 0x1e, 0x88, 0xd0, 0xa7, 0x9e,
+	0x13, 0x2d, 0x44, 0x0d, 0xa8, 0x04, 0x8c, 0xfa, 0x7b, 0x24, 0x54, 0x70, 0xd6, 0x9c, 0x88, 0x44,
+	0xb3, 0x50, 0xe9, 0x11, 0x12, 0x76, 0x7c, 0x57, 0xe1, 0x58, 0x73, 0xca, 0x92, 0xbc, 0xef, 0xca,
+	0xf8, 0x22, 0x00, 0x8b, 0xcb, 0x35, 0x47, 0x13, 0x32, 0xbe, 0x5d, 0x1c, 0xba, 0x1f, 0xe0, 0x90,
+	0x28, 0xdc, 0x6a, 0x4e, 0x4c, 0xa3, 0x5b, 0x50, 0x52, 0x3f, 0x7e, 0xf9, 0xe4, 0x3f, 0xbe, 0x52,
+	0x44, 0x97, 0xa0, 0x2c, 0xf1, 0x20, 0xae, 0xc2, 0xb4, 0xea, 0x18, 0x0a, 0x2d, 0x00, 0x84, 0xc4,
+	0xf3, 0xb9, 0x20, 0x21, 0x71, 0x15, 0xac, 0x45, 0x27, 0xc5, 0x91, 0x19, 0xa3, 0x57, 0x76, 0xfa,
+	0x54, 0xf8, 0x5d, 0x85, 0x6d, 0xd1, 0xa9, 0x6b, 0xde, 0x43, 0xc9, 0xb2, 0xff, 0x6e, 0xc1, 0x94,
+	0xca, 0x0e, 0x19, 0x57, 0xc0, 0x5c, 0xd2, 0x55, 0xe0, 0x9d, 0x75, 0x34, 0x81, 0x10, 0x94, 0x84,
+	0x1f, 0xa3, 0xa3, 0xbe, 0x65, 0x42, 0xf7, 0x42, 0x7f, 0x87, 0x74, 0x7c, 0xaa, 0xb1, 0x39, 0x61,
+	0x42, 0x2b, 0xe5, 0xfb, 0x14, 0xbd, 0x0d, 0x35, 0x6d, 0x87, 0xf5, 0x85, 0x4a, 0xc7, 0x13, 0x1a,
+	0xd2, 0x5e, 0xbc, 0xd7, 0x17, 0xd2, 0x77, 0xde, 0x65, 0x22, 0x4a, 0x59, 0x4d, 0xd8, 0xb7, 0xa0,
+	0x6c, 0x12, 0xff, 0x0d, 0x28, 0x9b, 0x9a, 0xb0, 0x96, 0x8a, 0xcb, 0xf5, 0xd5, 0xd9, 0xd6, 0x60,
+	0xd3, 0x69, 0xa9, 0x95, 0x1b, 0x25, 0xb9, 0xbf, 0x63, 0x16, 0xdb, 0xbf, 0x28, 0x40, 0xd9, 0x21,
+	0x3b, 0x2c, 0x54, 0x3f, 0x01, 0x27, 0xe1, 0x3e, 0xd1, 0x25, 0x5c, 0x72, 0x0c, 0x85, 0xee, 0x42,
+	0x65, 0xa7, 0x8b, 0xfd, 0x80, 0xb8, 0x1a, 0xa2, 0x13, 0x42, 0x61, 0x74, 0xd1, 0x12, 0xd4, 0x77,
+	0x18, 0xdd, 0xf7, 0x77, 0x54, 0x0f, 0x31, 0x95, 0x9b, 0x66, 0xc9, 0x8d, 0x78, 0x17, 0xf3, 0x5d,
+	0xe2, 0x4e, 0x02, 0x55, 0xa4, 0x8b, 0xae, 0x40, 0xcd, 0x58, 0x25, 0xae, 0x42, 0xab, 0xe8, 0x24,
+	0x0c, 0x29, 0x0d, 0x89, 0x08, 0xb1, 0x92, 0xea, 0xd2, 0x4e, 0x18, 0xf6, 0x13, 0x0b, 0x6a, 0x71,
+	0x27, 0x40, 0xe7, 0xa0, 0xe0, 0x47, 0x68, 0x14, 0x7c, 0x17, 0x7d, 0x59, 0x66, 0x85, 0x2e, 0x45,
+	0x03, 0xc5, 0xe8, 0xfa, 0x8b, 0x57, 0xa2, 0x3b, 0x50, 0xc6, 0x01, 0xeb, 0x53, 0x31, 0x49, 0x26,
+	0x19, 0x55, 0x1d, 0x54, 0xd0, 0xeb, 0x12, 0x41, 0x74, 0x5f, 0x53, 0x41, 0x19, 0x86, 0x4c, 0xe1,
+	0x5d, 0xd2, 0xd5, 0xd1, 0x56, 0x1d, 0xf5, 0x6d, 0xff, 0xda, 0x82, 0xca, 0x5d, 0x1c, 0x52, 0x19,
+	0x48, 0xda, 0x71, 0xeb, 0xd8, 0x8e, 0xcf, 0xc0, 0x94, 0x2e, 0xaa, 0x82, 0xda, 0x4f, 0x13, 0xff,
+	0x95, 0x70, 0xec, 0x5f, 0x15, 0xa1, 0xf2, 0xae, 0xcf, 0x85, 0x74, 0x6e, 0x7d, 0xc0, 0xb9, 0xfa,
+	0x6a, 0x73, 0x38, 0x77, 0xa3, 0x16, 0xb8, 0x51, 0x93, 0xdb, 0xfd, 0xee, 0xc5, 0xe3, 0xeb, 0x56,
+	0xca, 0xd3, 0xb5, 0x38, 0xf9, 0x0b, 0x47, 0x27, 0x7f, 0x4a, 0xdb, 0x68, 0xa0, 0xaf, 0x42, 0x39,
+	0x54, 0x05, 0xa0, 0xe2, 0xa9, 0xaf, 0x36, 0x86, 0x75, 0x75, 0x81, 0x64, 0x94, 0xb5, 0x0a, 0x5a,
+	0x87, 0x29, 0x2e, 0xf0, 0x1e, 0x99, 0x24, 0x61, 0xb5, 0xa6, 0x34, 0xb1, 0xc3, 0xf6, 0x49, 0xa8,
+	0x7b, 0xea, 0x09, 0x4d, 0x28, 0x4d, 0x74, 0x0f, 0xaa, 0xe4, 0xa0, 0xc7, 0x78, 0x3f, 0x24, 0x93,
+	0x74, 0xe0, 0x58, 0xd9, 0xfe, 0xd0, 0x82, 0xba, 0x0e, 0xf6, 0x2e, 0x15, 0xe1, 0xe1, 0x84, 0x79,
+	0x93, 0x20, 0x5a, 0x38, 0x31, 0xa2, 0xf6, 0x4f, 0xa0, 0xae, 0x3b, 0xda, 0x69, 0x3c, 0x38, 0x45,
+	0x3e, 0xd8, 0x9f, 0x16, 0xe1, 0xec, 0x3d, 0x42, 0x09, 0xf7, 0xf9, 0x03, 0x81, 0x05, 0x91, 0xe1,
+	0xf4, 0xd4, 0x59, 0x6c, 0xb2, 0x33, 0x27, 0x1c, 0x7d, 0x56, 0x67, 0xac, 0x69, 0x15, 0x74, 0x47,
+	0x1e, 0x00, 0xda, 0xab, 0xc8, 0x99, 0x63, 0x66, 0x77, 0xa2, 0x87, 0x6e, 0xc7, 0xe1, 0x14, 0x95,
+	0x85, 0xf9, 0x11, 0xe1, 0x68, 0xcc, 0xf2, 0x92, 0x7c, 0x03, 0x2a, 0x1a, 0x5f, 0x7d, 0xa6, 0xe7,
+	0x9a, 0x48, 0xfd, 0xf0, 0x69, 0x13, 0x91, 0x22, 0x7a, 0x0b, 0x20, 0x33, 0x39, 0x49, 0x33, 0x73,
+	0xc3, 0x66, 0xe2, 0xf6, 0x99, 0x36, 0x92, 0xd2, 0x94, 0x53, 0x18, 0x25, 0x07, 0x22, 0x19, 0xc3,
+	0x54, 0xce, 0x96, 0x9c, 0x69, 0xc9, 0x4d, 0x9a, 0xef, 0x6d, 0xa8, 0x12, 0xdd, 0xbe, 0x78, 0xa3,
+	0xa2, 0x36, 0xbb, 0x3c, 0xbc, 0x99, 0x69, 0x70, 0x99, 0xae, 0x10, 0x69, 0xc9, 0xd1, 0xa9, 0xbe,
+	0xc9, 0x3d, 0xc7, 0x4c, 0x0b, 0x13, 0xe6, 0xd2, 0x04, 0xf3, 0xd3, 0x55, 0x38, 0xa7, 0x04, 0xdc,
+	0xf7, 0x28, 0x16, 0xb2, 0x2a, 0x4b, 0x6a, 0xe0, 0x98, 0x96, 0xdc, 0x07, 0x11, 0x33, 0x19, 0xb3,
+	0xa6, 0x46, 0x8d, 0x59, 0xe5, 0x11, 0x63, 0x56, 0x65, 0xc2, 0x31, 0x6b, 0xed, 0xc6, 0x47, 0x2f,
+	0x1e, 0x5f, 0x8f, 0x63, 0x93, 0x73, 0xe7, 0xdc, 0xe0, 0xdc, 0x99, 0x42, 0xcc, 0xbe, 0x08, 0x17,
+	0x52, 0xa4, 0x43, 0x78, 0x8f, 0x51, 0x4e, 0xec, 0x7f, 0x5b, 0x50, 0xdb, 0xe4, 0xde, 0xc3, 0x9e,
+	0x2b, 0xeb, 0xe3, 0xff, 0x1e, 0xd6, 0xb5, 0xd7, 0x87, 0x50, 0xb9, 0x9c, 0x83, 0x8a, 0x0e, 0xd7,
+	0xbe, 0x00, 0xe7, 0x63, 0x22, 0x46, 0xe4, 0xf7, 0x16, 0x4c, 0x6f, 0x72, 0x6f, 0x8b, 0x71, 0x61,
+	0xe6, 0xb1, 0xc9, 0x50, 0x79, 0xe3, 0xb8, 0x8d, 0x2b, 0x33, 0xc5, 0xad, 0xb5, 0x87, 0x02, 0x98,
+	0xcf, 0x09, 0x20, 0xf1, 0xce, 0x9e, 0x85, 0x8b, 0x19, 0x46, 0x1c, 0xc8, 0x1f, 0x2d, 0x80, 0x4d,
+	0xee, 0xad, 0xbb, 0xae, 0xba, 0x90, 0x4d, 0x16, 0x45, 0x32, 0x22, 0x14, 0x26, 0x1e, 0x11, 0xd6,
+	0xbe, 0x34, 0x14, 0x53, 0x33, 0x27, 0x26, 0xe3, 0xa8, 0x3d, 0x03, 0x28, 0xa1, 0xe2, 0x68, 0xfe,
+	0x60, 0x12, 0x55, 0x35, 0x95, 0xff, 0x65, 0x30, 0xc7, 0xcc, 0x30, 0xe5, 0xa7, 0xbd, 0xa2, 0x33,
+	0x4c, 0x11, 0x51, 0x28, 0xd9, 0x01, 0xd0, 0x1a, 0x18, 0x00, 0x6d, 0x6a, 0xe2, 0x94, 0xf7, 0x9e,
+	0xc9, 0xe2, 0x3c, 0xb6, 0x8b, 0x72, 0x8b, 0xa8, 0x08, 0x14, 0x11, 0xa3, 0xfd, 0x27, 0x0b, 0x5e,
+	0x8a, 0x4b, 0xc3, 0xbc, 0x0c, 0xbc, 0x09, 0x35, 0xdc, 0x17, 0xbb, 0x2c, 0x94, 0xb7, 0xe2, 0x71,
+	0xce, 0x24, 0x4b, 0x53, 0x87, 0x6e, 0xe1, 0xc4, 0x87, 0xee, 0xda, 0xaa, 0x0c, 0x25, 0x31, 0x26,
+	0x63, 0x59, 0x1c, 0x59, 0xd0, 0xe6, 0x9e, 0x7d, 0x19, 0x66, 0x07, 0x58, 0x71, 0x5c, 0xdf, 0x87,
+	0x97, 0xee, 0xee, 0x13, 0x2a, 0x9c, 0xe4, 0xda, 0xd9, 0x1c, 0x84, 0xf8, 0x54, 0x9d, 0xcd, 0xbe,
+	0x07, 0xe7, 0xd5, 0x0e, 0xba, 0x18, 0x65, 0x59, 0x8e, 0xd9, 0xe3, 0x12, 0x94, 0xd5, 0xe5, 0x55,
+	0xf7, 0x89, 0x9a, 0x63, 0x28, 0x7b, 0x03, 0x5e, 0x56, 0x86, 0x64, 0x15, 0xdc, 0xd9, 0xc5, 0xd4,
+	0x1b, 0x63, 0x07, 0x99, 0x03, 0xc5, 0xdc, 0x7d, 0x55, 0xfa, 0xdd, 0x81, 0x69, 0x65, 0x43, 0x27,
+	0xe0, 0x78, 0x47, 0xd2, 0xd5, 0x11, 0x0f, 0xf8, 0x33, 0x80, 0xbe, 0xd9, 0x27, 0xe1, 0x61, 0x04,
+	0xe5, 0xfb, 0x7d, 0xc2, 0x85, 0xed, 0xc0, 0x85, 0x0c, 0xd7, 0xe4, 0xf6, 0x69, 0x26, 0x2c, 0xfb,
+	0x5d, 0x98, 0xd1, 0x36, 0x8d, 0x4b, 0x66, 0xaf, 0xc9, 0xaa, 0xc0, 0xfe, 0x0e, 0x5c, 0x1c, 0xb0,
+	0x66, 0x7c, 0xfc, 0x1a, 0x54, 0xba, 0xfa, 0xc2, 0x62, 0x9c, 0xcc, 0x99, 0x46, 0xcc, 0x8d, 0x26,
+	0x33, 0x3d, 0x19, 0x25, 0xbb, 0x33, 0x60, 0x38, 0xc2, 0x44, 0x8e, 0x55, 0xc9, 0xfb, 0x9e, 0xb1,
+	0x7d, 0xad, 0x65, 0xdc, 0xdc, 0xc6, 0x9c, 0xb4, 0xf4, 0x1b, 0x9e, 0x79, 0x0c, 0x6c, 0x6d, 0x61,
+	0x8f, 0x18, 0x5d, 0x27, 0xa5, 0x69, 0xff, 0xd6, 0x82, 0x4b, 0x83, 0x3b, 0x18, 0xdf, 0x6f, 0x43,
+	0xd5, 0xb8, 0x11, 0xbd, 0x0e, 0x1c, 0xcf, 0xf9, 0x58, 0x0b, 0xdd, 0xcb, 0x38, 0xa9, 0x4b, 0xf2,
+	0xb5, 0xb1, 0x4e, 0xea, 0xed, 0x33, 0x5e, 0x7e, 0xc3, 0x38, 0x99, 0x3c, 0xb7, 0x9d, 0xee, 0xf7,
+	0xc2, 0x30, 0x3b, 0x64, 0xcf, 0x44, 0x9d, 0x9d, 0x57, 0xad, 0x49, 0xe7, 0x55, 0xfb, 0x16, 0xd4,
+	0x55, 0x3d, 0xbc, 0xa3, 0x5f, 0xa4, 0x8e, 0xaa, 0x86, 0xdc, 0x1b, 0xb3, 0xfd, 0x10, 0x6a, 0xca,
+	0xc0, 0xdb, 0xa4, 0x3b, 0x51, 0x31, 0x25, 0x66, 0x8b, 0x29, 0xb3, 0xab, 0x9f, 0x96, 0xa0, 0xb8,
+	0xc9, 0x3d, 0xb4, 0x05, 0xd5, 0x78, 0xc4, 0xcd, 0x19, 0xeb, 0x53, 0x03, 0x5c, 0xf3, 0xea, 0x91,
+	0xe2, 0x18, 0xb9, 0x77, 0xa0, 0x6c, 0x66, 0xbb, 0xb9, 0x5c, 0x05, 0x2d, 0x6c, 0xbe, 0x7a, 0x84,
+	0x30, 0xb6, 0xf5, 0x6d, 0x80, 0xd4, 0x54, 0xb4, 0x98, 0xab, 0x92, 0x2c, 0x68, 0xbe, 0x36, 0x66,
+	0x41, 0x6c, 0x77, 0x13, 0x2a, 0xd1, 0x90, 0x72, 0x25, 0x57, 0xc7, 0x48, 0x9b, 0x5f, 0x38, 0x4a,
+	0x9a, 0x09, 0x59, 0x4f, 0x09, 0x23, 0x42, 0x56, 0xc2, 0x51, 0x21, 0x67, 0x8f, 0x6a, 0x65, 0x4b,
+	0x9d, 0xc4, 0xa3, 0x6c, 0x49, 0xe1, 0x48, 0x5b, 0xe9, 0x33, 0x15, 0x7d, 0x0f, 0xce, 0x66, 0xce,
+	0xd3, 0x57, 0x8e, 0xc0, 0x5c, 0x2f, 0x69, 0x7e, 0x71, 0xec, 0x92, 0xc8, 0x7a, 0x73, 0xea, 0x43,
+	0x99, 0xed, 0xab, 0x7f, 0x2e, 0xc1, 0x94, 0xaa, 0x22, 0xf4, 0xa3, 0xf8, 0x49, 0x3f, 0x07, 0xb6,
+	0xe1, 0x86, 0x9e, 0x97, 0x50, 0x39, 0x0d, 0xde, 0xbe, 0xfa, 0x33, 0xb9, 0xcf, 0x47, 0x7f, 0xfd,
+	0xd7, 0x2f, 0x0b, 0x4d, 0xd4, 0x68, 0x0f, 0xfd, 0xb7, 0xc4, 0x5c, 0x96, 0x3f, 0xb6, 0x52, 0x6f,
+	0xdd, 0xd7, 0x46, 0x99, 0xce, 0xf6, 0xf9, 0xbc, 0x8c, 0xc9, 0xed, 0xe0, 0xf6, 0xcd, 0xc4, 0x89,
+	0x65, 0x74, 0x2d, 0xc7, 0x89, 0xa8, 0x6f, 0xb6, 0x7f, 0x18, 0x7d, 0xfe, 0x18, 0xfd, 0xd4, 0x82,
+	0x5a, 0xdc, 0x50, 0xd1, 0xb8, 0xbd, 0x62, 0x5c, 0x96, 0xc7, 0x2f, 0x34, 0x5e, 0xbd, 0xaa, 0x1c,
+	0x9a, 0x47, 0x73, 0x47, 0x38, 0x84, 0x7e, 0x63, 0x01, 0xa4, 0xfe, 0x41, 0x31, 0xca, 0xfa, 0x50,
+	0x53, 0xcd, 0xcb, 0x85, 0x11, 0xed, 0xd2, 0xfe, 0x8a, 0x72, 0xe4, 0x26, 0x5a, 0x39, 0x1e, 0x32,
+	0xed, 0xa4, 0x43, 0x6e, 0x6c, 0x3d, 0x79, 0xb6, 0x60, 0x7d, 0xf6, 0x6c, 0xc1, 0xfa, 0xe7, 0xb3,
+	0x05, 0xeb, 0xe3, 0xe7, 0x0b, 0x67, 0x3e, 0x7b, 0xbe, 0x70, 0xe6, 0x6f, 0xcf, 0x17, 0xce, 0x7c,
+	0xf7, 0x4d, 0xcf, 0x17, 0xbb, 0xfd, 0xed, 0xd6, 0x0e, 0x0b, 0x8c, 0xd9, 0x1b, 0x94, 0x88, 0x0f,
+	0x58, 0xb8, 0x17, 0xed, 0xe2, 0xd3, 0x47, 0x21, 0x6e, 0x77, 0x89, 0xeb, 0x91, 0x30, 0x9e, 0xce,
+	0xb6, 0xcb, 0xea, 0x5f, 0x4c, 0x37, 0xff, 0x13, 0x00, 0x00, 0xff, 0xff, 0x1f, 0x66, 0xf0, 0xe7,
+	0x59, 0x1b, 0x00, 0x00,
 }
 
 // Reference imports to suppress errors if they are not otherwise used.
@@ -2020,6 +2379,8 @@ type MsgClient interface {
 	AddBond(ctx context.Context, in *MsgAddBond, opts ...grpc.CallOption) (*MsgAddBondResponse, error)
 	// Unbond starts the return of part of the bond.
 	Unbond(ctx context.Context, in *MsgUnbond, opts ...grpc.CallOption) (*MsgUnbondResponse, error)
+	// Unjail lets a provider serve again, after its time and with the full bond.
+	Unjail(ctx context.Context, in *MsgUnjail, opts ...grpc.CallOption) (*MsgUnjailResponse, error)
 	// UpdateParams is governance's.
 	UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error)
 }
@@ -2077,6 +2438,15 @@ func (c *msgClient) Unbond(ctx context.Context, in *MsgUnbond, opts ...grpc.Call
 	return out, nil
 }
 
+func (c *msgClient) Unjail(ctx context.Context, in *MsgUnjail, opts ...grpc.CallOption) (*MsgUnjailResponse, error) {
+	out := new(MsgUnjailResponse)
+	err := c.cc.Invoke(ctx, "/koinon.market.v1.Msg/Unjail", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error) {
 	out := new(MsgUpdateParamsResponse)
 	err := c.cc.Invoke(ctx, "/koinon.market.v1.Msg/UpdateParams", in, out, opts...)
@@ -2098,6 +2468,8 @@ type MsgServer interface {
 	AddBond(context.Context, *MsgAddBond) (*MsgAddBondResponse, error)
 	// Unbond starts the return of part of the bond.
 	Unbond(context.Context, *MsgUnbond) (*MsgUnbondResponse, error)
+	// Unjail lets a provider serve again, after its time and with the full bond.
+	Unjail(context.Context, *MsgUnjail) (*MsgUnjailResponse, error)
 	// UpdateParams is governance's.
 	UpdateParams(context.Context, *MsgUpdateParams) (*MsgUpdateParamsResponse, error)
 }
@@ -2120,6 +2492,9 @@ func (*UnimplementedMsgServer) AddBond(ctx context.Context, req *MsgAddBond) (*M
 }
 func (*UnimplementedMsgServer) Unbond(ctx context.Context, req *MsgUnbond) (*MsgUnbondResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Unbond not implemented")
+}
+func (*UnimplementedMsgServer) Unjail(ctx context.Context, req *MsgUnjail) (*MsgUnjailResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Unjail not implemented")
 }
 func (*UnimplementedMsgServer) UpdateParams(ctx context.Context, req *MsgUpdateParams) (*MsgUpdateParamsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method UpdateParams not implemented")
@@ -2219,6 +2594,24 @@ func _Msg_Unbond_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Msg_Unjail_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgUnjail)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).Unjail(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/koinon.market.v1.Msg/Unjail",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).Unjail(ctx, req.(*MsgUnjail))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Msg_UpdateParams_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(MsgUpdateParams)
 	if err := dec(in); err != nil {
@@ -2261,6 +2654,10 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Unbond",
 			Handler:    _Msg_Unbond_Handler,
+		},
+		{
+			MethodName: "Unjail",
+			Handler:    _Msg_Unjail_Handler,
 		},
 		{
 			MethodName: "UpdateParams",
@@ -2472,6 +2869,21 @@ func (m *Params) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.JailTime != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.JailTime))
+		i--
+		dAtA[i] = 0x48
+	}
+	if m.Finality != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Finality))
+		i--
+		dAtA[i] = 0x40
+	}
+	if m.Kappa != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Kappa))
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.MaxPayouts != 0 {
 		i = encodeVarintMarket(dAtA, i, uint64(m.MaxPayouts))
 		i--
@@ -2530,6 +2942,11 @@ func (m *Provider) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.JailedUntil != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.JailedUntil))
+		i--
+		dAtA[i] = 0x48
+	}
 	if m.Registered != 0 {
 		i = encodeVarintMarket(dAtA, i, uint64(m.Registered))
 		i--
@@ -2714,6 +3131,31 @@ func (m *Record) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.Retracted != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Retracted))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Convicted != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Convicted))
+		i--
+		dAtA[i] = 0x28
+	}
+	{
+		size := m.Slashed.Size()
+		i -= size
+		if _, err := m.Slashed.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintMarket(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x22
+	if m.Convictions != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Convictions))
+		i--
+		dAtA[i] = 0x18
+	}
 	{
 		size := m.Claimed.Size()
 		i -= size
@@ -2752,6 +3194,16 @@ func (m *Unbonding) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.Held {
+		i--
+		if m.Held {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x28
+	}
 	if m.Completes != 0 {
 		i = encodeVarintMarket(dAtA, i, uint64(m.Completes))
 		i--
@@ -2782,6 +3234,51 @@ func (m *Unbonding) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *Earning) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *Earning) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *Earning) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	{
+		size := m.Amount.Size()
+		i -= size
+		if _, err := m.Amount.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintMarket(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x1a
+	if m.Until != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Until))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Provider) > 0 {
+		i -= len(m.Provider)
+		copy(dAtA[i:], m.Provider)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Provider)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
 func (m *Listing) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -2802,6 +3299,36 @@ func (m *Listing) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	{
+		size := m.Exposure.Size()
+		i -= size
+		if _, err := m.Exposure.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintMarket(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x32
+	{
+		size := m.Cover.Size()
+		i -= size
+		if _, err := m.Cover.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintMarket(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x2a
+	{
+		size := m.Stake.Size()
+		i -= size
+		if _, err := m.Stake.MarshalTo(dAtA[i:]); err != nil {
+			return 0, err
+		}
+		i = encodeVarintMarket(dAtA, i, uint64(size))
+	}
+	i--
+	dAtA[i] = 0x22
 	{
 		size, err := m.Record.MarshalToSizedBuffer(dAtA[:i])
 		if err != nil {
@@ -2943,6 +3470,20 @@ func (m *GenesisState) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if len(m.Earnings) > 0 {
+		for iNdEx := len(m.Earnings) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Earnings[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintMarket(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0x3a
+		}
+	}
 	if m.NextUnbonding != 0 {
 		i = encodeVarintMarket(dAtA, i, uint64(m.NextUnbonding))
 		i--
@@ -3402,6 +3943,59 @@ func (m *MsgUnbondResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0x8
 	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgUnjail) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgUnjail) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgUnjail) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Provider) > 0 {
+		i -= len(m.Provider)
+		copy(dAtA[i:], m.Provider)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Provider)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgUnjailResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgUnjailResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgUnjailResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
 	return len(dAtA) - i, nil
 }
 
@@ -3895,6 +4489,83 @@ func (m *QueryUnbondingsResponse) MarshalToSizedBuffer(dAtA []byte) (int, error)
 	return len(dAtA) - i, nil
 }
 
+func (m *EventJailed) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventJailed) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventJailed) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Until != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Until))
+		i--
+		dAtA[i] = 0x10
+	}
+	if len(m.Provider) > 0 {
+		i -= len(m.Provider)
+		copy(dAtA[i:], m.Provider)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Provider)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *EventHeld) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *EventHeld) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *EventHeld) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Until != 0 {
+		i = encodeVarintMarket(dAtA, i, uint64(m.Until))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Amount) > 0 {
+		i -= len(m.Amount)
+		copy(dAtA[i:], m.Amount)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Amount)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Provider) > 0 {
+		i -= len(m.Provider)
+		copy(dAtA[i:], m.Provider)
+		i = encodeVarintMarket(dAtA, i, uint64(len(m.Provider)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
 func encodeVarintMarket(dAtA []byte, offset int, v uint64) int {
 	offset -= sovMarket(v)
 	base := offset
@@ -3928,6 +4599,15 @@ func (m *Params) Size() (n int) {
 	}
 	if m.MaxPayouts != 0 {
 		n += 1 + sovMarket(uint64(m.MaxPayouts))
+	}
+	if m.Kappa != 0 {
+		n += 1 + sovMarket(uint64(m.Kappa))
+	}
+	if m.Finality != 0 {
+		n += 1 + sovMarket(uint64(m.Finality))
+	}
+	if m.JailTime != 0 {
+		n += 1 + sovMarket(uint64(m.JailTime))
 	}
 	return n
 }
@@ -3967,6 +4647,9 @@ func (m *Provider) Size() (n int) {
 	}
 	if m.Registered != 0 {
 		n += 1 + sovMarket(uint64(m.Registered))
+	}
+	if m.JailedUntil != 0 {
+		n += 1 + sovMarket(uint64(m.JailedUntil))
 	}
 	return n
 }
@@ -4021,6 +4704,17 @@ func (m *Record) Size() (n int) {
 	}
 	l = m.Claimed.Size()
 	n += 1 + l + sovMarket(uint64(l))
+	if m.Convictions != 0 {
+		n += 1 + sovMarket(uint64(m.Convictions))
+	}
+	l = m.Slashed.Size()
+	n += 1 + l + sovMarket(uint64(l))
+	if m.Convicted != 0 {
+		n += 1 + sovMarket(uint64(m.Convicted))
+	}
+	if m.Retracted != 0 {
+		n += 1 + sovMarket(uint64(m.Retracted))
+	}
 	return n
 }
 
@@ -4042,6 +4736,27 @@ func (m *Unbonding) Size() (n int) {
 	if m.Completes != 0 {
 		n += 1 + sovMarket(uint64(m.Completes))
 	}
+	if m.Held {
+		n += 2
+	}
+	return n
+}
+
+func (m *Earning) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Provider)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Until != 0 {
+		n += 1 + sovMarket(uint64(m.Until))
+	}
+	l = m.Amount.Size()
+	n += 1 + l + sovMarket(uint64(l))
 	return n
 }
 
@@ -4060,6 +4775,12 @@ func (m *Listing) Size() (n int) {
 		}
 	}
 	l = m.Record.Size()
+	n += 1 + l + sovMarket(uint64(l))
+	l = m.Stake.Size()
+	n += 1 + l + sovMarket(uint64(l))
+	l = m.Cover.Size()
+	n += 1 + l + sovMarket(uint64(l))
+	l = m.Exposure.Size()
 	n += 1 + l + sovMarket(uint64(l))
 	return n
 }
@@ -4132,6 +4853,12 @@ func (m *GenesisState) Size() (n int) {
 	}
 	if m.NextUnbonding != 0 {
 		n += 1 + sovMarket(uint64(m.NextUnbonding))
+	}
+	if len(m.Earnings) > 0 {
+		for _, e := range m.Earnings {
+			l = e.Size()
+			n += 1 + l + sovMarket(uint64(l))
+		}
 	}
 	return n
 }
@@ -4302,6 +5029,28 @@ func (m *MsgUnbondResponse) Size() (n int) {
 	if m.Completes != 0 {
 		n += 1 + sovMarket(uint64(m.Completes))
 	}
+	return n
+}
+
+func (m *MsgUnjail) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Provider)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgUnjailResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
 	return n
 }
 
@@ -4507,6 +5256,42 @@ func (m *QueryUnbondingsResponse) Size() (n int) {
 	return n
 }
 
+func (m *EventJailed) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Provider)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Until != 0 {
+		n += 1 + sovMarket(uint64(m.Until))
+	}
+	return n
+}
+
+func (m *EventHeld) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Provider)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	l = len(m.Amount)
+	if l > 0 {
+		n += 1 + l + sovMarket(uint64(l))
+	}
+	if m.Until != 0 {
+		n += 1 + sovMarket(uint64(m.Until))
+	}
+	return n
+}
+
 func sovMarket(x uint64) (n int) {
 	return (math_bits.Len64(x|1) + 6) / 7
 }
@@ -4667,6 +5452,63 @@ func (m *Params) Unmarshal(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.MaxPayouts |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Kappa", wireType)
+			}
+			m.Kappa = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Kappa |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Finality", wireType)
+			}
+			m.Finality = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Finality |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field JailTime", wireType)
+			}
+			m.JailTime = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.JailTime |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -4950,6 +5792,25 @@ func (m *Provider) Unmarshal(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Registered |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field JailedUntil", wireType)
+			}
+			m.JailedUntil = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.JailedUntil |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -5344,6 +6205,97 @@ func (m *Record) Unmarshal(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Convictions", wireType)
+			}
+			m.Convictions = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Convictions |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Slashed", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Slashed.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Convicted", wireType)
+			}
+			m.Convicted = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Convicted |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Retracted", wireType)
+			}
+			m.Retracted = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Retracted |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMarket(dAtA[iNdEx:])
@@ -5498,6 +6450,161 @@ func (m *Unbonding) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Held", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Held = bool(v != 0)
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *Earning) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: Earning: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: Earning: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Provider", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Provider = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Until", wireType)
+			}
+			m.Until = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Until |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Amount", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Amount.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMarket(dAtA[iNdEx:])
@@ -5645,6 +6752,108 @@ func (m *Listing) Unmarshal(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			if err := m.Record.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Stake", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Stake.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Cover", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Cover.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 6:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Exposure", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if err := m.Exposure.Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
 			iNdEx = postIndex
@@ -6117,6 +7326,40 @@ func (m *GenesisState) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		case 7:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Earnings", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Earnings = append(m.Earnings, Earning{})
+			if err := m.Earnings[len(m.Earnings)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMarket(dAtA[iNdEx:])
@@ -7256,6 +8499,138 @@ func (m *MsgUnbondResponse) Unmarshal(dAtA []byte) error {
 					break
 				}
 			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgUnjail) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgUnjail: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgUnjail: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Provider", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Provider = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgUnjailResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgUnjailResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgUnjailResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMarket(dAtA[iNdEx:])
@@ -8579,6 +9954,240 @@ func (m *QueryUnbondingsResponse) Unmarshal(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventJailed) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventJailed: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventJailed: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Provider", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Provider = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Until", wireType)
+			}
+			m.Until = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Until |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipMarket(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *EventHeld) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowMarket
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: EventHeld: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: EventHeld: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Provider", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Provider = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Amount", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthMarket
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthMarket
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Amount = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Until", wireType)
+			}
+			m.Until = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowMarket
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Until |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := skipMarket(dAtA[iNdEx:])

@@ -240,7 +240,7 @@ func TestJailTakesOffersDown(t *testing.T) {
 	deliver(t, c, register(alice, 1, minBond))
 	deliver(t, c, &market.MsgPostOffers{Provider: text(alice), Offers: []market.Offer{offer()}})
 	a := alice.Address()
-	if err := c.Market.SetJailed(c.Ctx, a[:], true); err != nil {
+	if err := c.Market.Jail(c.Ctx, a[:]); err != nil {
 		t.Fatal(err)
 	}
 	check(t, c)
@@ -263,7 +263,7 @@ func TestGenesisRoundTrip(t *testing.T) {
 	deliver(t, c, &market.MsgPostOffers{Provider: text(alice), Offers: []market.Offer{offer()}})
 	deliver(t, c, &market.MsgUnbond{Provider: text(alice), Amount: math.NewInt(7)})
 	a := alice.Address()
-	if err := c.Market.AddClaimed(c.Ctx, a[:], math.NewInt(99)); err != nil {
+	if _, err := c.Market.Earn(c.Ctx, a[:], math.NewInt(99), math.ZeroInt()); err != nil {
 		t.Fatal(err)
 	}
 	g, err := c.Market.ExportGenesis(c.Ctx)

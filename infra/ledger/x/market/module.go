@@ -40,7 +40,7 @@ func (AppModule) RegisterLegacyAminoCodec(*codec.LegacyAmino) {}
 
 // RegisterInterfaces makes the messages decodable.
 func (AppModule) RegisterInterfaces(r codectypes.InterfaceRegistry) {
-	r.RegisterImplementations((*sdk.Msg)(nil), &MsgRegister{}, &MsgUpdate{}, &MsgPostOffers{}, &MsgAddBond{}, &MsgUnbond{}, &MsgUpdateParams{})
+	r.RegisterImplementations((*sdk.Msg)(nil), &MsgRegister{}, &MsgUpdate{}, &MsgPostOffers{}, &MsgAddBond{}, &MsgUnbond{}, &MsgUnjail{}, &MsgUpdateParams{})
 	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
 }
 
@@ -115,6 +115,7 @@ func (AppModule) AutoCLIOptions() *autocli.ModuleOptions {
 				{RpcMethod: "PostOffers", Use: "post-offers", Short: "Replace all your offers"},
 				{RpcMethod: "AddBond", Use: "add-bond [amount]", Short: "Lock more akoin in your bond", PositionalArgs: amount},
 				{RpcMethod: "Unbond", Use: "unbond [amount]", Short: "Start the return of akoin from your bond", PositionalArgs: amount},
+				{RpcMethod: "Unjail", Use: "unjail", Short: "Serve again after a time in jail, with the full bond"},
 				{RpcMethod: "UpdateParams", Skip: true},
 			},
 		},

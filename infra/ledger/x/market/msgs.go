@@ -204,7 +204,7 @@ func (s msgServer) Unbond(goCtx context.Context, msg *MsgUnbond) (*MsgUnbondResp
 	if !positive(msg.Amount) || msg.Amount.GT(v.Bond) {
 		return nil, ErrInvalid.Wrapf("the amount must lie in [1, %s]", v.Bond)
 	}
-	if n, err := s.countPending(ctx, a, int(p.MaxUnbondings)); err != nil {
+	if n, err := s.countPending(ctx, a); err != nil {
 		return nil, err
 	} else if n >= int(p.MaxUnbondings) {
 		return nil, ErrUnbondings.Wrapf("%d are pending", n)

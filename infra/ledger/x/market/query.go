@@ -27,7 +27,18 @@ func (q queryServer) listing(ctx context.Context, a sdk.AccAddress, p Provider) 
 	if l.Offers, err = q.Offers(ctx, a); err != nil {
 		return l, err
 	}
-	l.Record, err = q.record(ctx, a)
+	if l.Record, err = q.record(ctx, a); err != nil {
+		return l, err
+	}
+	if l.Stake, err = q.Stake(ctx, a); err != nil {
+		return l, err
+	}
+	params, err := q.params.Get(ctx)
+	if err != nil {
+		return l, err
+	}
+	l.Cover = params.cover(l.Stake)
+	l.Exposure, err = q.Exposure(ctx, a)
 	return l, err
 }
 

@@ -28,6 +28,7 @@ func DefaultParams() Params {
 	return Params{
 		MinBond: math.NewIntFromBigInt(core.Koin(100).Big()), UnbondDelay: 3 * 24 * 3600,
 		MaxOffers: 64, MaxAddrs: 16, MaxUnbondings: 8, MaxPayouts: 100,
+		Kappa: 10, Finality: 24 * 3600, JailTime: 7 * 24 * 3600,
 	}
 }
 
@@ -38,6 +39,12 @@ func (p Params) Validate() error {
 	}
 	if p.UnbondDelay > 365*24*3600 {
 		return errors.New("unbond_delay must be at most a year")
+	}
+	if p.UnbondDelay <= p.Finality {
+		return errors.New("unbond_delay must be longer than finality: a receipt could be disputed after the stake has left")
+	}
+	if p.Kappa == 0 || p.Kappa > 10_000 || p.JailTime > 10*365*24*3600 {
+		return errors.New("kappa must lie in [1, 10,000] and jail_time be at most ten years")
 	}
 	for _, v := range []struct {
 		name  string

@@ -42,8 +42,9 @@ func (k Keeper) frozenCount(ctx context.Context, a sdk.AccAddress) (uint64, erro
 	return n, err
 }
 
-// Slash takes a provider's whole bond and its pending unbondings, jails it and
-// hands the money to a module. It returns the amount.
+// Slash takes a provider's whole bond and its pending unbondings, jails it,
+// notes the conviction in its record and hands the money to a module. It returns
+// the amount.
 func (k Keeper) Slash(goCtx context.Context, a sdk.AccAddress, module string) (math.Int, error) {
 	ctx := sdk.UnwrapSDKContext(goCtx)
 	v, err := k.Provider(ctx, a)
@@ -51,12 +52,7 @@ func (k Keeper) Slash(goCtx context.Context, a sdk.AccAddress, module string) (m
 		return math.ZeroInt(), err
 	}
 	total := v.Bond
-	var waiting []Unbonding
-	err = k.pending.Walk(ctx, collections.NewPrefixedPairRange[sdk.AccAddress, due](a), func(at collections.Pair[sdk.AccAddress, due]) (bool, error) {
-		u, err := k.unbondings.Get(ctx, at.K2())
-		waiting = append(waiting, u)
-		return err != nil, err
-	})
+	waiting, err := k.waiting(ctx, a)
 	if err != nil {
 		return total, err
 	}
@@ -71,9 +67,11 @@ func (k Keeper) Slash(goCtx context.Context, a sdk.AccAddress, module string) (m
 			return total, err
 		}
 	}
-	if err := k.offers.Remove(ctx, a); err != nil {
+	if err := k.jail(ctx, a, &v); err != nil {
 		return total, err
 	}
-	v.Jailed = true
+	if err := k.addConviction(ctx, a, total); err != nil {
+		return total, err
+	}
 	return total, k.setBond(ctx, a, v, math.ZeroInt())
 }

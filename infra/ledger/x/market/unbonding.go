@@ -17,10 +17,14 @@ func (k Keeper) enqueue(ctx context.Context, a sdk.AccAddress, u Unbonding) erro
 	return k.pending.Set(ctx, collections.Join(a, at))
 }
 
-// countPending counts a's unbondings up to limit.
-func (k Keeper) countPending(ctx context.Context, a sdk.AccAddress, limit int) (n int, err error) {
-	err = k.pending.Walk(ctx, collections.NewPrefixedPairRange[sdk.AccAddress, due](a),
-		func(collections.Pair[sdk.AccAddress, due]) (bool, error) { n++; return n >= limit, nil })
+// countPending counts the unbondings that a asked for.
+func (k Keeper) countPending(ctx context.Context, a sdk.AccAddress) (n int, err error) {
+	waiting, err := k.waiting(ctx, a)
+	for _, u := range waiting {
+		if !u.Held {
+			n++
+		}
+	}
 	return n, err
 }
 
@@ -85,13 +89,14 @@ func (k Keeper) pay(ctx sdk.Context, u Unbonding) error {
 	return ctx.EventManager().EmitTypedEvent(&EventUnbonded{Provider: u.Provider, Amount: u.Amount.String()})
 }
 
-// forget removes a provider that has nothing at stake any more. Its record stays.
+// forget removes a provider that has nothing at stake any more. Its record
+// stays; a provider in jail stays too, lest it come back as a new one.
 func (k Keeper) forget(ctx context.Context, a sdk.AccAddress) error {
 	v, err := k.Provider(ctx, a)
-	if err != nil || !v.Bond.IsZero() {
+	if err != nil || !v.Bond.IsZero() || v.Jailed {
 		return err
 	}
-	if n, err := k.countPending(ctx, a, 1); err != nil || n > 0 {
+	if waiting, err := k.waiting(ctx, a); err != nil || len(waiting) > 0 {
 		return err
 	}
 	if err := k.peers.Remove(ctx, v.PeerId); err != nil {

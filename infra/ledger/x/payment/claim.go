@@ -34,10 +34,10 @@ func (s msgServer) Claim(goCtx context.Context, msg *MsgClaim) (*MsgClaimRespons
 			return nil, errors.Wrapf(err, "claim %d", i)
 		}
 	}
-	if err := share.pay(ctx); err != nil {
+	if err := share.hold(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.market.AddClaimed(ctx, provider, share.total); err != nil {
+	if err := share.pay(ctx); err != nil {
 		return nil, err
 	}
 	return &MsgClaimResponse{Claimed: share.total}, nil

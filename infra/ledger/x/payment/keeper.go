@@ -30,6 +30,7 @@ type Bank interface {
 	BlockedAddr(a sdk.AccAddress) bool
 	SendCoinsFromAccountToModule(ctx context.Context, from sdk.AccAddress, module string, amount sdk.Coins) error
 	SendCoinsFromModuleToAccount(ctx context.Context, module string, to sdk.AccAddress, amount sdk.Coins) error
+	SendCoinsFromModuleToModule(ctx context.Context, from, to string, amount sdk.Coins) error
 	BurnCoins(ctx context.Context, module string, amount sdk.Coins) error
 }
 
@@ -48,10 +49,11 @@ type Models interface {
 	Model(ctx context.Context, id []byte) (model.Model, error)
 }
 
-// Market knows what a provider offers and keeps its record.
+// Market knows what a provider offers, keeps its record and holds what it earned
+// beyond what its stake covers.
 type Market interface {
 	Offers(ctx context.Context, a sdk.AccAddress) ([]market.Offer, error)
-	AddClaimed(ctx context.Context, a sdk.AccAddress, amount math.Int) error
+	Earn(ctx context.Context, a sdk.AccAddress, amount, own math.Int) (held math.Int, err error)
 }
 
 // Token checks authorizations to spend the coin and uses them up.

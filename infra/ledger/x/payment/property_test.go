@@ -47,6 +47,7 @@ const rich = 1_000_000_000_000
 func newWorld(t *testing.T) *world {
 	g, p := market.DefaultGenesis(), payment.DefaultGenesis()
 	g.Params.MinBond, g.Params.UnbondDelay, g.Params.MaxPayouts, g.Params.MaxUnbondings = math.NewInt(1000), 50, 2, 3
+	g.Params.Finality = 20
 	p.Params.MinWithdrawDelay, p.Params.MinLifetime, p.Params.MaxClosings, p.Params.MinDeposit = 5, 10, 2, math.NewInt(10)
 	w := &world{c: fixture.Start(t, models(), g, p, nil)}
 	for i := range 5 {

@@ -7,6 +7,7 @@ import (
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
+	"github.com/koinon-network/koinon/infra/ledger/x/market"
 	"github.com/koinon-network/koinon/infra/ledger/x/model"
 )
 
@@ -102,10 +103,27 @@ func (s *split) give(to sdk.AccAddress, amount math.Int) {
 	s.due = append(s.due, payout{to, amount})
 }
 
+// hold hands the market what it keeps of the provider's part until it is final.
+func (s *split) hold(ctx context.Context) error {
+	own, i := math.ZeroInt(), -1
+	if at, ok := s.place[string(s.provider)]; ok {
+		own, i = s.due[at].amount, at
+	}
+	held, err := s.k.market.Earn(ctx, s.provider, s.total, own)
+	if err != nil || !held.IsPositive() {
+		return err
+	}
+	s.due[i].amount = own.Sub(held)
+	return s.k.bank.SendCoinsFromModuleToModule(ctx, ModuleName, market.ModuleName, coins(held))
+}
+
 // pay moves the money: parts to accounts, some burned, some kept for audits, the
 // rest to the treasury.
 func (s *split) pay(ctx context.Context) error {
 	for _, p := range s.due {
+		if p.amount.IsZero() {
+			continue
+		}
 		if err := s.k.bank.SendCoinsFromModuleToAccount(ctx, ModuleName, p.to, coins(p.amount)); err != nil {
 			return err
 		}

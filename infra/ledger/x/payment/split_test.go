@@ -138,7 +138,7 @@ func TestAttributionsMustFit(t *testing.T) {
 
 func TestClaimWithoutModelTakesTheOnlyOffer(t *testing.T) {
 	gm := market.DefaultGenesis()
-	gm.Params.MinBond = math.NewInt(1)
+	gm.Params.MinBond, gm.Params.Kappa = math.NewInt(1), 1
 	offer := func(b byte) market.Offer {
 		return market.Offer{Model: id32(b), Tier: "exact", PriceIn: math.ZeroInt(), PriceOut: math.ZeroInt(), Slots: 1}
 	}
@@ -153,12 +153,12 @@ func TestClaimWithoutModelTakesTheOnlyOffer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := *gm
 			if v.offers != nil {
-				g.Providers = []market.Provider{{Address: text(provider), PeerId: peerID(2), Bond: math.NewInt(1)}}
+				g.Providers = []market.Provider{{Address: text(provider), PeerId: peerID(2), Bond: math.NewInt(1_000)}}
 				g.Offers = []market.OffersEntry{{Provider: text(provider), Offers: v.offers}}
 			}
 			c := fixture.Start(t, models(), &g, payment.DefaultGenesis(), func(c *fixture.Chain) {
 				if v.offers != nil {
-					c.FundModule(market.ModuleName, math.NewInt(1))
+					c.FundModule(market.ModuleName, math.NewInt(1_000))
 				}
 			})
 			c.Fund(payer.Address(), purse)
