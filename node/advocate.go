@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 
 	"github.com/koinon-network/koinon/core"
 	"github.com/koinon-network/koinon/infra/engine/model"
 	"github.com/koinon-network/koinon/infra/engine/prover"
+	"github.com/koinon-network/koinon/infra/verify"
 )
 
 // lateAdvocate makes a model's advocate when it is first needed: the tree of a
@@ -34,6 +36,24 @@ func (a *lateAdvocate) get() (*prover.Advocate, error) {
 		a.made = prover.NewAdvocate(p)
 	})
 	return a.made, a.err
+}
+
+// party is what a litigant works with who holds several models.
+func party(court core.Court, evidence func(core.ReceiptID) (core.Evidence, error), models map[core.ModelID]*model.Model, report func(verify.Incident), log *slog.Logger) verify.LitigantOptions {
+	advocates := map[core.ModelID]core.Advocate{}
+	for id, m := range models {
+		advocates[id] = newAdvocate(m)
+	}
+	return verify.LitigantOptions{
+		Court: court, Evidence: evidence, Report: report, Log: log,
+		Engine: func(id core.ModelID) core.Engine {
+			if m := models[id]; m != nil {
+				return m
+			}
+			return nil
+		},
+		Advocate: func(id core.ModelID) core.Advocate { return advocates[id] },
+	}
 }
 
 // Admission implements core.Advocate.

@@ -30,20 +30,7 @@ type Auditor struct {
 
 // StartAuditor begins where the last auditor of the same archive stopped.
 func StartAuditor(ctx context.Context, cfg AuditorConfig) (*Auditor, error) {
-	advocates := map[core.ModelID]core.Advocate{}
-	for id, m := range cfg.Models {
-		advocates[id] = newAdvocate(m)
-	}
-	o := verify.LitigantOptions{
-		Court: cfg.Court, Evidence: cfg.Archive.Get, Report: cfg.Report, Log: cfg.Log,
-		Engine: func(id core.ModelID) core.Engine {
-			if m := cfg.Models[id]; m != nil {
-				return m
-			}
-			return nil
-		},
-		Advocate: func(id core.ModelID) core.Advocate { return advocates[id] },
-	}
+	o := party(cfg.Court, cfg.Archive.Get, cfg.Models, cfg.Report, cfg.Log)
 	auditor, err := verify.NewAuditor(verify.AuditorOptions{LitigantOptions: o, Archive: cfg.Archive, Share: cfg.Share})
 	if err != nil {
 		return nil, err

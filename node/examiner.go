@@ -67,21 +67,7 @@ func StartExaminer(ctx context.Context, cfg ExaminerConfig) (_ *Examiner, err er
 	if err := enrol(ctx, cfg); err != nil {
 		return e, fmt.Errorf("registering the auditor: %w", err)
 	}
-	advocates := map[core.ModelID]core.Advocate{}
-	for id, m := range cfg.Models {
-		advocates[id] = newAdvocate(m)
-	}
-	o := verify.LitigantOptions{
-		Court: cfg.Wallet, Report: cfg.Report, Log: cfg.Log,
-		Evidence: func(id core.ReceiptID) (core.Evidence, error) { return e.archive.Get(id) },
-		Engine: func(id core.ModelID) core.Engine {
-			if m := cfg.Models[id]; m != nil {
-				return m
-			}
-			return nil
-		},
-		Advocate: func(id core.ModelID) core.Advocate { return advocates[id] },
-	}
+	o := party(cfg.Wallet, e.archive.Get, cfg.Models, cfg.Report, cfg.Log)
 	st, err := cfg.Client.Status(ctx)
 	if err != nil {
 		return e, err
@@ -98,32 +84,17 @@ func StartExaminer(ctx context.Context, cfg ExaminerConfig) (_ *Examiner, err er
 			}
 			return e.host.FetchAudit(ctx, ps[i], st.EVMChainID, audit, cfg.Wallet)
 		}})
-	volunteer, err := verify.NewAuditor(verify.AuditorOptions{LitigantOptions: o, Archive: e.archive})
+	unhurried := o
+	unhurried.Every = 2 * time.Second
+	volunteer, err := verify.NewAuditor(verify.AuditorOptions{LitigantOptions: unhurried, Archive: e.archive})
 	if err != nil {
 		return e, err
 	}
 	litigant := verify.NewLitigant(o)
 	e.work.Go(func() { examiner.Run(background) })
 	e.work.Go(func() { litigant.Run(background) })
-	e.work.Go(func() { standIn(background, volunteer, cfg.Log) })
+	e.work.Go(func() { volunteer.RunStandIn(background) })
 	return e, nil
-}
-
-// standIn looks after disputes whose challengers are silent, about receipts that
-// were examined here.
-func standIn(ctx context.Context, a *verify.Auditor, log *slog.Logger) {
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := a.StandIn(ctx); err != nil && ctx.Err() == nil {
-				log.Warn("disputes of others", "err", err)
-			}
-		}
-	}
 }
 
 // enrol brings the chain's record of the auditor up to date.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -327,4 +328,28 @@ func remove(tx *bolt.Tx, id core.ReceiptID) error {
 		return err
 	}
 	return addSize(tx, -size)
+}
+
+// following is the receipt that arrived after the last one passed under a mark,
+// a key of the meta bucket; 0 when there is none.
+func (a *Archive) following(mark []byte) (order uint64, id core.ReceiptID, err error) {
+	err = a.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(orderBucket).Cursor()
+		k, v := c.First()
+		if from := tx.Bucket(metaBucket).Get(mark); from != nil {
+			if k, v = c.Seek(from); k != nil && bytes.Equal(k, from) {
+				k, v = c.Next()
+			}
+		}
+		if k != nil {
+			order, id = binary.BigEndian.Uint64(k), core.Hash(v)
+		}
+		return nil
+	})
+	return order, id, err
+}
+
+// passed moves a mark on.
+func (a *Archive) passed(mark []byte, order uint64) error {
+	return a.failed(a.writer.Do(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(mark, number(order)) }))
 }

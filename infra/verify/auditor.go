@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/koinon-network/koinon/core"
 )
 
@@ -63,10 +61,19 @@ func (a *Auditor) Run(ctx context.Context) {
 	})
 }
 
+// RunStandIn only looks after others' disputes, until ctx ends.
+func (a *Auditor) RunStandIn(ctx context.Context) {
+	every(ctx, a.opt.Every, func() {
+		if err := a.StandIn(ctx); err != nil && ctx.Err() == nil {
+			a.opt.Log.Warn("disputes of others", "err", err)
+		}
+	})
+}
+
 // Round audits the receipts that arrived since the last one.
 func (a *Auditor) Round(ctx context.Context) error {
 	for {
-		next, id, err := a.opt.Archive.nextToAudit()
+		next, id, err := a.opt.Archive.following(auditedKey)
 		if err != nil || next == 0 {
 			return err
 		}
@@ -75,7 +82,7 @@ func (a *Auditor) Round(ctx context.Context) error {
 				return fmt.Errorf("receipt %s: %w", id.Short(), err) // tried again at the next round
 			}
 		}
-		if err := a.opt.Archive.audited(next); err != nil {
+		if err := a.opt.Archive.passed(auditedKey, next); err != nil {
 			return err
 		}
 	}
@@ -194,27 +201,3 @@ func (o *LitigantOptions) accuse(ctx context.Context, ev core.Evidence, own core
 }
 
 var auditedKey = []byte("audited") // in the meta bucket: the last order looked at
-
-// nextToAudit is the receipt that follows the last one looked at; 0 when there
-// is none.
-func (a *Archive) nextToAudit() (order uint64, id core.ReceiptID, err error) {
-	err = a.db.View(func(tx *bolt.Tx) error {
-		from := tx.Bucket(metaBucket).Get(auditedKey)
-		c := tx.Bucket(orderBucket).Cursor()
-		k, v := c.First()
-		if from != nil {
-			if k, v = c.Seek(from); k != nil && string(k) == string(from) {
-				k, v = c.Next()
-			}
-		}
-		if k != nil {
-			order, id = binary.BigEndian.Uint64(k), core.Hash(v)
-		}
-		return nil
-	})
-	return order, id, err
-}
-
-func (a *Archive) audited(order uint64) error {
-	return a.failed(a.writer.Do(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(auditedKey, number(order)) }))
-}

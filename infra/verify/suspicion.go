@@ -3,7 +3,6 @@ package verify
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -169,27 +168,4 @@ func (a *Archive) Suspicions() (all []Suspicion, err error) {
 		})
 	})
 	return all, err
-}
-
-// nextToWeigh is the receipt that follows the last one weighed; 0 when there is
-// none.
-func (a *Archive) nextToWeigh() (order uint64, id core.ReceiptID, err error) {
-	err = a.db.View(func(tx *bolt.Tx) error {
-		c := tx.Bucket(orderBucket).Cursor()
-		k, v := c.First()
-		if from := tx.Bucket(metaBucket).Get(weighedKey); from != nil {
-			if k, v = c.Seek(from); k != nil && bytes.Equal(k, from) {
-				k, v = c.Next()
-			}
-		}
-		if k != nil {
-			order, id = binary.BigEndian.Uint64(k), core.Hash(v)
-		}
-		return nil
-	})
-	return order, id, err
-}
-
-func (a *Archive) weighed(order uint64) error {
-	return a.failed(a.writer.Do(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(weighedKey, number(order)) }))
 }

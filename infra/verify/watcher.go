@@ -75,7 +75,7 @@ func (w *Watcher) Run(ctx context.Context) {
 // Round weighs the receipts that arrived since the last one.
 func (w *Watcher) Round(ctx context.Context) error {
 	for {
-		order, id, err := w.opt.Archive.nextToWeigh()
+		order, id, err := w.opt.Archive.following(weighedKey)
 		if err != nil || order == 0 {
 			return err
 		}
@@ -93,16 +93,16 @@ func (w *Watcher) one(ctx context.Context, order uint64, id core.ReceiptID) erro
 	}
 	y := w.sticks[ev.Receipt.Model]
 	if err != nil || y == nil || ev.Receipt.Tier() != core.TierStatistical || len(ev.Output) == 0 || !w.lot.draws(id, w.opt.Share) {
-		return w.opt.Archive.weighed(order)
+		return w.opt.Archive.passed(weighedKey, order)
 	}
 	engine := w.opt.Reference(ev.Receipt.Model)
 	if engine == nil {
-		return w.opt.Archive.weighed(order)
+		return w.opt.Archive.passed(weighedKey, order)
 	}
 	standings, report, err := Stand(ctx, ev, engine)
 	if core.CodeOf(err) == core.CodeInvalid || core.CodeOf(err) == core.CodeContextLength || err == nil && report.Verdict != Unproven {
 		w.opt.Log.Warn("a receipt is not weighed", "receipt", id, "verdict", report.Verdict, "err", err)
-		return w.opt.Archive.weighed(order)
+		return w.opt.Archive.passed(weighedKey, order)
 	}
 	if err != nil {
 		return err

@@ -110,9 +110,7 @@ verdict, reveal it, and are paid or punished.`,
 }
 
 func runAuditList(cmd *cobra.Command, _ []string) error {
-	home, _ := cmd.Flags().GetString("home")
-	url, _ := cmd.Flags().GetString("node")
-	c, err := dialChain(cmd.Context(), home, url)
+	c, err := openChain(cmd)
 	if err != nil {
 		return err
 	}
@@ -188,9 +186,7 @@ func runAuditShow(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usage("%q is no number of an audit", args[0])
 	}
-	home, _ := cmd.Flags().GetString("home")
-	url, _ := cmd.Flags().GetString("node")
-	c, err := dialChain(cmd.Context(), home, url)
+	c, err := openChain(cmd)
 	if err != nil {
 		return err
 	}

@@ -31,9 +31,7 @@ and the chain computes the last step itself. The loser pays.`,
 }
 
 func runDisputeList(cmd *cobra.Command, _ []string) error {
-	home, _ := cmd.Flags().GetString("home")
-	url, _ := cmd.Flags().GetString("node")
-	c, err := dialChain(cmd.Context(), home, url)
+	c, err := openChain(cmd)
 	if err != nil {
 		return err
 	}
@@ -72,9 +70,7 @@ func runDisputeShow(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usage("%q is no number of a dispute", args[0])
 	}
-	home, _ := cmd.Flags().GetString("home")
-	url, _ := cmd.Flags().GetString("node")
-	c, err := dialChain(cmd.Context(), home, url)
+	c, err := openChain(cmd)
 	if err != nil {
 		return err
 	}

@@ -224,7 +224,23 @@ func (c *court) accuse(ctx context.Context, bent *model.Model, file []byte) (g g
 	if err != nil {
 		return g, false, err
 	}
-	got, err := generate(ctx, bent, []core.SequenceInput{o.in})
+	return c.contest(ctx, bent, o, o.in, func(claimed core.Computation) (side, error) {
+		f, err := gguf.Parse(file)
+		if err != nil {
+			return nil, err
+		}
+		p, err := prover.New(f, bent)
+		if err != nil {
+			return nil, err
+		}
+		return liar(prover.NewAdvocate(p), c.truth, claimed), nil
+	})
+}
+
+// contest plays the dispute about an engine's answer to in, signed as that to o,
+// against an honest challenger; ok is false where nothing is wrong with it.
+func (c *court) contest(ctx context.Context, m *model.Model, o *order, in core.SequenceInput, provider func(claimed core.Computation) (side, error)) (g game, ok bool, err error) {
+	got, err := generate(ctx, m, []core.SequenceInput{in})
 	if err != nil || !got[0].whole() {
 		return g, false, err
 	}
@@ -236,24 +252,25 @@ func (c *court) accuse(ctx context.Context, bent *model.Model, file []byte) (g g
 	if err != nil {
 		return g, false, err
 	}
-	if slices.Equal(own.Tokens, ev.Output) && merkle.Root(own.Boundaries) == ev.Receipt.BoundaryRoot {
-		return g, false, nil // the bit changes nothing
+	if slices.Equal(own.Tokens, ev.Output) && merkle.Root(own.Boundaries) == ev.Receipt.BoundaryRoot && own.Finish == ev.Receipt.Finish {
+		return g, false, nil
 	}
-	f, err := gguf.Parse(file)
+	claimed := c.claimed(&ev, o)
+	p, err := provider(claimed)
 	if err != nil {
 		return g, false, err
 	}
-	p, err := prover.New(f, bent)
-	if err != nil {
-		return g, false, err
-	}
-	claimed := core.Computation{Request: ev.Request.Head(), Finish: ev.Receipt.Finish, Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
 	claim, err := c.truth.Accuse(ctx, claimed, own)
 	if err != nil {
 		return g, false, fmt.Errorf("a wrong answer cannot be accused: %w", err)
 	}
-	g, err = play(ctx, c.judge, &ev.Receipt.Receipt, claim, liar(prover.NewAdvocate(p), c.truth, claimed), honest(c.truth, claimed))
+	g, err = play(ctx, c.judge, &ev.Receipt.Receipt, claim, p, honest(c.truth, claimed))
 	return g, true, err
+}
+
+// claimed is what evidence says was computed.
+func (c *court) claimed(ev *core.Evidence, o *order) core.Computation {
+	return core.Computation{Request: ev.Request.Head(), Finish: ev.Receipt.Finish, Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
 }
 
 // defended plays an honest provider against a challenger that points at random.
@@ -276,7 +293,7 @@ func (c *court) defended(ctx context.Context) (g game, err error) {
 			return g, err
 		}
 	}
-	computation := core.Computation{Request: ev.Request.Head(), Finish: ev.Receipt.Finish, Input: o.in, Output: ev.Output, Root: ev.Receipt.BoundaryRoot, Boundaries: ev.Boundaries}
+	computation := c.claimed(&ev, o)
 	g, err = play(ctx, c.judge, &ev.Receipt.Receipt, referee.Encode(claim), honest(c.truth, computation), c.pointer())
 	c.counted[g.operator]++
 	return g, err

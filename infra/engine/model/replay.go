@@ -19,20 +19,8 @@ func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core
 	if err != nil || len(output) == 0 {
 		return result, err
 	}
-	s.guide = s.given()
-	result.Finish, result.Ended = s.judge(output)
-	if result.Ended >= 0 {
-		output = output[:result.Ended+1]
-	}
-	if i := slices.IndexFunc(output, func(t core.Token) bool { return t < 0 || int(t) >= m.info.Vocabulary }); i >= 0 {
-		output = output[:i+1]
-	}
-	s.tokens = slices.Concat(s.in.Input, output[:len(output)-1])
-	if s.history != nil {
-		s.history.Append(output[:len(output)-1]...)
-	}
-	if len(s.tokens) > m.context {
-		return result, tooLong("prompt and answer have %d tokens and the context here is %d", len(s.tokens)+1, m.context)
+	if output, result.Finish, result.Ended, err = s.follow(output); err != nil {
+		return result, err
 	}
 	if err := m.admit(s, len(s.tokens), false); err != nil {
 		return result, err
@@ -48,6 +36,29 @@ func (m *Model) Replay(ctx context.Context, in core.SequenceInput, output []core
 		result.Boundaries = s.leaves(s.digests(s.processed))
 	}
 	return result, nil
+}
+
+// follow gives a new sequence the tokens of an answer, up to the one after which
+// it should have ended or that is outside the vocabulary. It returns those, and
+// what judge says of the whole answer.
+func (s *sequence) follow(output []core.Token) (followed []core.Token, finish core.FinishReason, ended int, err error) {
+	m := s.model
+	s.guide = s.given()
+	finish, ended = s.judge(output)
+	if ended >= 0 {
+		output = output[:ended+1]
+	}
+	if i := slices.IndexFunc(output, func(t core.Token) bool { return t < 0 || int(t) >= m.info.Vocabulary }); i >= 0 {
+		output = output[:i+1]
+	}
+	s.tokens = slices.Concat(s.in.Input, output[:len(output)-1])
+	if s.history != nil {
+		s.history.Append(output[:len(output)-1]...)
+	}
+	if len(s.tokens) > m.context {
+		err = tooLong("prompt and answer have %d tokens and the context here is %d", len(s.tokens)+1, m.context)
+	}
+	return output, finish, ended, err
 }
 
 // judge returns the reason to end after the last token of output and the first

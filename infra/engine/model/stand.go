@@ -2,7 +2,6 @@ package model
 
 import (
 	"context"
-	"slices"
 
 	"github.com/koinon-network/koinon/core"
 )
@@ -38,21 +37,10 @@ func (m *Model) Stand(ctx context.Context, in core.SequenceInput, output []core.
 	if err != nil || len(output) == 0 {
 		return nil, err
 	}
-	s.guide = s.given()
-	own, ended := s.judge(output)
 	whole := len(output)
-	if ended >= 0 {
-		output = output[:ended+1]
-	}
-	if i := slices.IndexFunc(output, func(t core.Token) bool { return t < 0 || int(t) >= m.info.Vocabulary }); i >= 0 {
-		output = output[:i+1]
-	}
-	s.tokens = slices.Concat(s.in.Input, output[:len(output)-1])
-	if s.history != nil {
-		s.history.Append(output[:len(output)-1]...)
-	}
-	if len(s.tokens) > m.context {
-		return nil, tooLong("prompt and answer have %d tokens and the context here is %d", len(s.tokens)+1, m.context)
+	output, own, _, err := s.follow(output)
+	if err != nil {
+		return nil, err
 	}
 	s.jury = &jury{output: output, seeded: seeded}
 	if err := m.admit(s, len(s.tokens), false); err != nil {

@@ -40,12 +40,11 @@ func (f quantized) pair(ahead int) {
 		}
 	}
 	Label(name + "_block")
-	var sums [2][]reg.VecVirtual
+	begin := f.words
 	if f.bits == 8 {
-		sums = f.pairSigned(panels)
-	} else {
-		sums = f.pairWords(panels)
+		begin = f.signed
 	}
+	sums := pairDot(panels, begin)
 	var scales, minima [2]reg.VecVirtual
 	for p, c := range panels {
 		scales[p] = YMM()
@@ -86,68 +85,62 @@ func (f quantized) pair(ahead int) {
 	done()
 }
 
-// pairSigned is dotSigned for two panels.
-func (f quantized) pairSigned(panels []*cursor) (sums [2][]reg.VecVirtual) {
+// term adds the product of a panel's group with activations y to a sum, and may
+// use scratch, which may be y; first says that there is no sum yet.
+type term func(y, scratch, sum reg.VecVirtual, first bool)
+
+// pairDot sums terms over a block: begin loads group g of a panel.
+func pairDot(panels []*cursor, begin func(c *cursor, g int) term) (sums [2][]reg.VecVirtual) {
 	tokens := panels[0].tokens
 	for p := range panels {
 		sums[p] = vectors(tokens)
 	}
 	for g := range 8 {
-		var x, magnitude [2]reg.VecVirtual
+		var terms [2]term
 		for p, c := range panels {
-			c.fetch(g)
-			x[p], magnitude[p] = YMM(), YMM()
-			VMOVDQU(Mem{Base: c.w, Disp: 32 * g}, x[p])
-			VPABSB(x[p], magnitude[p])
+			terms[p] = begin(c, g)
 		}
 		for t := range tokens {
 			y := panels[0].activation(g, t)
 			for p := range panels {
-				product := y
+				scratch := y
 				if p == 0 {
-					product = YMM()
+					scratch = YMM()
 				}
-				VPSIGNB(x[p], y, product)
-				VPMADDUBSW(product, magnitude[p], product)
-				if g == 0 {
-					VPMADDWD(panels[p].ones, product, sums[p][t])
-				} else {
-					VPMADDWD(panels[p].ones, product, product)
-					VPADDD(product, sums[p][t], sums[p][t])
-				}
+				terms[p](y, scratch, sums[p][t], g == 0)
 			}
 		}
 	}
 	return sums
 }
 
-// pairWords sums the products of 4-bit quants in words, which hold those of a
-// block.
-func (f quantized) pairWords(panels []*cursor) (sums [2][]reg.VecVirtual) {
-	tokens := panels[0].tokens
-	for p := range panels {
-		sums[p] = vectors(tokens)
-	}
-	for g := range 8 {
-		var x [2]reg.VecVirtual
-		for p, c := range panels {
-			x[p] = f.quants(c, g)
-		}
-		for t := range tokens {
-			y := panels[0].activation(g, t)
-			for p := range panels {
-				product := y
-				if p == 0 {
-					product = YMM()
-				}
-				if g == 0 {
-					VPMADDUBSW(y, x[p], sums[p][t])
-				} else {
-					VPMADDUBSW(y, x[p], product)
-					VPADDW(product, sums[p][t], sums[p][t])
-				}
-			}
+// signed is dotSigned's term.
+func (f quantized) signed(c *cursor, g int) term {
+	c.fetch(g)
+	x, magnitude := YMM(), YMM()
+	VMOVDQU(Mem{Base: c.w, Disp: 32 * g}, x)
+	VPABSB(x, magnitude)
+	return func(y, scratch, sum reg.VecVirtual, first bool) {
+		VPSIGNB(x, y, scratch)
+		VPMADDUBSW(scratch, magnitude, scratch)
+		if first {
+			VPMADDWD(c.ones, scratch, sum)
+		} else {
+			VPMADDWD(c.ones, scratch, scratch)
+			VPADDD(scratch, sum, sum)
 		}
 	}
-	return sums
+}
+
+// words is the term of 4-bit quants, whose sums over a block fit into words.
+func (f quantized) words(c *cursor, g int) term {
+	x := f.quants(c, g)
+	return func(y, scratch, sum reg.VecVirtual, first bool) {
+		if first {
+			VPMADDUBSW(y, x, sum)
+		} else {
+			VPMADDUBSW(y, x, scratch)
+			VPADDW(scratch, sum, sum)
+		}
+	}
 }

@@ -472,17 +472,12 @@ func (k Keeper) endAudits(ctx sdk.Context, p Params) error {
 	if err := k.drawSpots(ctx, p.Audits, limit); err != nil {
 		return err
 	}
-	var late []uint64
-	now := new(collections.Range[dueKey]).EndExclusive(collections.Join(ctx.BlockTime().Unix(), uint64(0)))
-	err := k.audit.deadlines.Walk(ctx, now, func(at dueKey) (bool, error) {
-		late = append(late, at.K2())
-		return len(late) >= limit, nil
-	})
+	late, err := first(ctx, k.audit.deadlines, collections.Join(ctx.BlockTime().Unix(), uint64(0)), uint32(limit))
 	if err != nil {
 		return err
 	}
-	for _, id := range late {
-		a, err := k.audit.audits.Get(ctx, id)
+	for _, at := range late {
+		a, err := k.audit.audits.Get(ctx, at.K2())
 		if err != nil {
 			return err
 		}
@@ -506,11 +501,7 @@ func (k Keeper) drawSpots(ctx sdk.Context, p AuditParams, limit int) error {
 	if k.beacon == nil {
 		return nil
 	}
-	var ids []uint64
-	err := k.audit.spots.Walk(ctx, nil, func(id uint64) (bool, error) {
-		ids = append(ids, id)
-		return len(ids) >= limit, nil
-	})
+	ids, err := some(ctx, k.audit.spots, nil, limit)
 	if err != nil {
 		return err
 	}

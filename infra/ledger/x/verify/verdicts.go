@@ -43,11 +43,15 @@ func (k Keeper) EndBlock(goCtx context.Context) error {
 }
 
 // first are the keys before end, at most limit of them.
-func first[A, B any](ctx context.Context, set collections.KeySet[collections.Pair[A, B]], end collections.Pair[A, B], limit uint32) (keys []collections.Pair[A, B], err error) {
-	r := new(collections.Range[collections.Pair[A, B]]).EndExclusive(end)
-	err = set.Walk(ctx, r, func(key collections.Pair[A, B]) (bool, error) {
+func first[A, B any](ctx context.Context, set collections.KeySet[collections.Pair[A, B]], end collections.Pair[A, B], limit uint32) ([]collections.Pair[A, B], error) {
+	return some(ctx, set, new(collections.Range[collections.Pair[A, B]]).EndExclusive(end), int(limit))
+}
+
+// some are the keys of a range in their order, at most limit of them.
+func some[K any](ctx context.Context, set collections.KeySet[K], r collections.Ranger[K], limit int) (keys []K, err error) {
+	err = set.Walk(ctx, r, func(key K) (bool, error) {
 		keys = append(keys, key)
-		return len(keys) >= int(limit), nil
+		return len(keys) >= limit, nil
 	})
 	return keys, err
 }
@@ -219,12 +223,8 @@ func (k Keeper) earliest(ctx context.Context, receipt []byte) (Dispute, error) {
 }
 
 // about names the open disputes about a receipt, oldest first, at most limit.
-func (k Keeper) about(ctx context.Context, receipt []byte, limit int) (keys []accusedKey, err error) {
-	err = k.accused.Walk(ctx, collections.NewPrefixedPairRange[[]byte, uint64](receipt), func(at accusedKey) (bool, error) {
-		keys = append(keys, at)
-		return len(keys) >= limit, nil
-	})
-	return keys, err
+func (k Keeper) about(ctx context.Context, receipt []byte, limit int) ([]accusedKey, error) {
+	return some(ctx, k.accused, collections.NewPrefixedPairRange[[]byte, uint64](receipt), limit)
 }
 
 // mark notes that a receipt was proven wrong, until it can no longer be
